@@ -1,0 +1,110 @@
+import { z } from 'zod'
+import { EngineName } from '../contracts/machine.ts'
+import { HostRule } from '../contracts/network.ts'
+
+export const LogLevel = z.enum(['debug', 'info', 'warn', 'error'])
+export type LogLevel = z.infer<typeof LogLevel>
+
+/** `host:port`, `[v6]:port`, or a bare port; port 0 takes a free one. */
+export const ListenAddress = z
+  .string()
+  .regex(/^(?:(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):)?\d{1,5}$/, 'must be host:port, e.g. 127.0.0.1:8080')
+
+const packageName = z.string().regex(/^@?[A-Za-z0-9][A-Za-z0-9+._/@-]*$/, 'must be a package name')
+
+/** The settings file `vivarium.json`. Every field has a default, so that an empty file is a valid one. */
+export const Settings = z.strictObject({
+  $schema: z.string().optional(),
+  /** Address and port of API, dashboard and MCP. */
+  listen: ListenAddress.default('127.0.0.1:8080'),
+  engine: z.enum(['auto', ...EngineName.options]).default('auto'),
+  log: LogLevel.default('info'),
+  /** Names by which clients may reach this server besides its address and localhost: checked against Host and Origin. */
+  publicHosts: z.array(z.string()).default([]),
+  anthropic: z
+    .strictObject({
+      /** Where model requests go. */
+      upstream: z.url({ protocol: /^https?$/ }).default('https://api.anthropic.com'),
+    })
+    .prefault({}),
+  image: z
+    .strictObject({
+      /** Extra packages for the guest. */
+      packages: z
+        .strictObject({ debian: z.array(packageName).default([]), npm: z.array(packageName).default([]) })
+        .prefault({}),
+    })
+    .prefault({}),
+  network: z
+    .strictObject({
+      /** Hosts that every machine may reach, besides the package registries this host is configured for. */
+      allow: z
+        .array(HostRule)
+        .default([
+          'github.com',
+          '*.github.com',
+          '*.githubusercontent.com',
+          'pypi.org',
+          'files.pythonhosted.org',
+          'crates.io',
+          '*.crates.io',
+          'proxy.golang.org',
+          'sum.golang.org',
+        ]),
+    })
+    .prefault({}),
+  machines: z
+    .strictObject({
+      /** Size limit of a machine's scratch disk, in MiB. Disks are sparse: it costs what is written. */
+      scratchMib: z.int().min(1024).max(4_194_304).default(16_384),
+      /** Guest memory of all machines together, in MiB; 0 takes three quarters of this host's. */
+      totalMemoryMib: z.int().min(0).default(0),
+      /** Machines at once; 0 derives it from the host's cores. */
+      maxMachines: z.int().min(0).default(0),
+    })
+    .prefault({}),
+  results: z
+    .strictObject({
+      /** All result files of one task together, in MiB. */
+      maxMib: z.int().min(1).default(4096),
+      maxFiles: z.int().min(1).default(50_000),
+      /** Names of folders and files that are never brought back, wherever they stand (`*` as in a shell). */
+      exclude: z
+        .array(z.string().min(1))
+        .default([
+          '.git',
+          'node_modules',
+          '__pycache__',
+          '.venv',
+          '.cache',
+          '.npm',
+          '.mypy_cache',
+          '.pytest_cache',
+          '.tox',
+          '*.pyc',
+        ]),
+    })
+    .prefault({}),
+  tasks: z
+    .strictObject({
+      /** Waiting tasks beyond this are refused with 429. */
+      maxQueued: z.int().min(1).default(1000),
+    })
+    .prefault({}),
+  /** Exit after this many seconds without a task, machine or client; 0 never. Set by clients that start a server themselves. */
+  idleExitSeconds: z.int().min(0).default(0),
+})
+export type Settings = z.infer<typeof Settings>
+
+/** The whole configuration of one orchestrator: settings, folders, and what came from the environment. No optional fields. */
+export interface Config extends Omit<Settings, '$schema' | 'listen'> {
+  listen: { host: string; port: number }
+  /** Data folder: database, results, keys. */
+  home: string
+  /** What can be rebuilt: guest images, engine probes. Shared by all data folders of this user. */
+  cacheDir: string
+  /** Short folder for sockets of running machines. */
+  runDir: string
+  /** Credentials from the environment; never logged, never given to a guest. */
+  credentials: { apiKey: string | undefined; oauthToken: string | undefined }
+}

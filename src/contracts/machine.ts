@@ -1,0 +1,67 @@
+import { z } from 'zod'
+import { Failure } from './errors.ts'
+import { MachineId, TaskId, UserId } from './ids.ts'
+import { GuestPath } from './paths.ts'
+import { Phase } from './task.ts'
+import { NetworkPolicy } from './network.ts'
+
+export const EngineName = z.enum(['firecracker', 'qemu-kvm', 'qemu-tcg'])
+export type EngineName = z.infer<typeof EngineName>
+
+export const MachineState = z.enum(['booting', 'ready', 'stopping', 'gone'])
+export type MachineState = z.infer<typeof MachineState>
+
+/** A machine as `GET /vms` shows it. */
+export const MachineInfo = z.object({
+  id: MachineId,
+  userId: UserId,
+  taskId: TaskId.nullable(),
+  state: MachineState,
+  engine: EngineName,
+  memoryMib: z.int(),
+  vcpus: z.int(),
+  createdAt: z.iso.datetime(),
+  /** Steps of the start so far, in order; the last one of a booting machine is still running. */
+  phases: z.array(Phase),
+  error: Failure.nullable(),
+})
+export type MachineInfo = z.infer<typeof MachineInfo>
+
+export const MachineList = z.object({ items: z.array(MachineInfo) })
+
+/** What `POST /vms` takes: a machine without a task. */
+export const MachineRequest = z.strictObject({
+  memoryMib: z.int().min(512).max(1_048_576).default(2048),
+  vcpus: z.int().min(1).max(64).default(2),
+  network: NetworkPolicy.optional(),
+})
+export type MachineRequest = z.infer<typeof MachineRequest>
+
+/** What `POST /vms/{id}/exec` takes: either `argv`, or `command` for a shell. */
+export const ExecRequest = z
+  .strictObject({
+    argv: z.array(z.string().max(131_072)).min(1).max(4096).optional(),
+    command: z.string().min(1).max(131_072).optional(),
+    cwd: GuestPath.default('/workspace'),
+    env: z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string().max(32_768)).default({}),
+    timeoutSeconds: z.number().positive().max(86_400).default(60),
+    stdin: z
+      .string()
+      .max(16 * 1024 * 1024)
+      .default(''),
+  })
+  .refine((request) => (request.argv === undefined) !== (request.command === undefined), {
+    error: 'give either argv or command',
+    path: ['command'],
+  })
+export type ExecRequest = z.infer<typeof ExecRequest>
+
+/** `exitCode` is 128 + signal number when a signal ended the command; `truncated` says that output beyond the cap was dropped. */
+export const ExecResponse = z.object({
+  exitCode: z.int(),
+  stdout: z.string(),
+  stderr: z.string(),
+  truncated: z.boolean(),
+  timedOut: z.boolean(),
+})
+export type ExecResponse = z.infer<typeof ExecResponse>

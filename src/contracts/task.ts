@@ -1,0 +1,128 @@
+import { z } from 'zod'
+import { Failure } from './errors.ts'
+import { MachineId, TaskId, UploadId, UserId } from './ids.ts'
+import { NetworkPolicy } from './network.ts'
+import { WorkspacePath } from './paths.ts'
+import { TokenUsage } from './usage.ts'
+
+export const AgentName = z.enum(['claude-code', 'shell'])
+export type AgentName = z.infer<typeof AgentName>
+
+export const Priority = z.enum(['low', 'normal', 'high'])
+export type Priority = z.infer<typeof Priority>
+
+export const FINAL_STATUSES = ['succeeded', 'failed', 'cancelled', 'timed_out', 'over_budget', 'interrupted'] as const
+export const TaskStatus = z.enum(['queued', 'starting', 'running', 'waiting', 'collecting', ...FINAL_STATUSES])
+export type TaskStatus = z.infer<typeof TaskStatus>
+export type FinalStatus = (typeof FINAL_STATUSES)[number]
+
+/** Whether a task in this status will never change again. */
+export function isFinal(status: TaskStatus): status is FinalStatus {
+  return (FINAL_STATUSES as readonly TaskStatus[]).includes(status)
+}
+
+/** A file sent with the prompt; `path` is relative to the workspace. */
+export const InputFile = z.object({ path: WorkspacePath, contentBase64: z.base64() })
+export type InputFile = z.infer<typeof InputFile>
+
+/** A repository cloned into the workspace before the agent starts. Only https: the guest has no keys and no other way out. */
+export const Repo = z.object({
+  url: z.url({ protocol: /^https?$/ }).max(2048),
+  ref: z
+    .string()
+    .max(256)
+    .regex(/^[A-Za-z0-9][A-Za-z0-9._/-]*$/, 'must be a branch, tag or commit')
+    .optional(),
+})
+export type Repo = z.infer<typeof Repo>
+
+const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/
+
+/** What `POST /tasks` takes. */
+export const TaskRequest = z.strictObject({
+  prompt: z.string().min(1, 'must not be empty').max(1_000_000),
+  agent: AgentName.default('claude-code'),
+  model: z
+    .string()
+    .min(1)
+    .max(128)
+    .regex(/^[A-Za-z0-9][\w.:@/[\]-]*$/, 'must be a model name')
+    .optional(),
+  /** MiB of guest memory. */
+  memoryMib: z.int().min(512).max(1_048_576).default(2048),
+  vcpus: z.int().min(1).max(64).default(2),
+  /** Seconds in `running`; the user's own limit, so it does not scale with the engine. */
+  timeoutSeconds: z.int().min(1).max(604_800).default(600),
+  maxTurns: z.int().min(1).max(10_000).optional(),
+  maxCostUsd: z.number().positive().max(100_000).optional(),
+  priority: Priority.default('normal'),
+  files: z.array(InputFile).max(1000).optional(),
+  repo: Repo.optional(),
+  /** A workspace sent before as a tar stream (`POST /uploads`); unpacked before `files` are written. */
+  uploadId: UploadId.optional(),
+  network: NetworkPolicy.optional(),
+  env: z.record(z.string().regex(ENV_NAME), z.string().max(32_768)).optional(),
+  metadata: z.record(z.string().max(64), z.string().max(1024)).optional(),
+})
+export type TaskRequest = z.infer<typeof TaskRequest>
+/** The same before defaults are filled in: what callers write. */
+export type TaskRequestInput = z.input<typeof TaskRequest>
+
+/** A file that came back. `path` is relative to the workspace. */
+export const ResultFile = z.object({ path: z.string(), size: z.int().nonnegative(), mimeType: z.string() })
+export type ResultFile = z.infer<typeof ResultFile>
+
+/** How long one step of a start took, for people who ask where the time goes. */
+export const Phase = z.object({ name: z.string(), ms: z.number().nonnegative() })
+export type Phase = z.infer<typeof Phase>
+
+/** A task as every interface shows it. Times are ISO 8601 in UTC. */
+export const Task = z.object({
+  id: TaskId,
+  userId: UserId,
+  status: TaskStatus,
+  prompt: z.string(),
+  agent: AgentName,
+  model: z.string().nullable(),
+  priority: Priority,
+  memoryMib: z.int(),
+  vcpus: z.int(),
+  timeoutSeconds: z.int(),
+  maxTurns: z.int().nullable(),
+  maxCostUsd: z.number().nullable(),
+  repo: Repo.nullable(),
+  network: NetworkPolicy.nullable(),
+  metadata: z.record(z.string(), z.string()),
+  createdAt: z.iso.datetime(),
+  startedAt: z.iso.datetime().nullable(),
+  finishedAt: z.iso.datetime().nullable(),
+  waitingUntil: z.iso.datetime().nullable(),
+  vmId: MachineId.nullable(),
+  exitCode: z.int().nullable(),
+  error: Failure.nullable(),
+  /** The agent's final text. */
+  result: z.string().nullable(),
+  costUsd: z.number().nonnegative(),
+  usage: TokenUsage,
+  turns: z.int().nonnegative(),
+  files: z.array(ResultFile),
+  /** Whether `GET /tasks/{id}/patch` has something to give. */
+  hasPatch: z.boolean(),
+  phases: z.array(Phase),
+})
+export type Task = z.infer<typeof Task>
+
+/** The answer of `POST /uploads`. An upload that no task takes is removed after an hour. */
+export const Upload = z.object({ id: UploadId, size: z.int().nonnegative() })
+export type Upload = z.infer<typeof Upload>
+
+export const TaskList = z.object({ items: z.array(Task), nextCursor: z.string().optional() })
+export type TaskList = z.infer<typeof TaskList>
+
+/** Query of `GET /tasks`. */
+export const TaskQuery = z.object({
+  status: TaskStatus.optional(),
+  limit: z.coerce.number().int().min(1).max(200).default(50),
+  cursor: z.string().max(200).optional(),
+})
+export type TaskQuery = z.infer<typeof TaskQuery>

@@ -1,0 +1,146 @@
+/**
+ * The contract of the guest link: what the host and the guest agent say to each other. The only file of the host's
+ * source that `guest/` imports. The host checks everything it receives against the schemas here; the guest trusts the
+ * host and imports types only, so that the agent stays small and starts fast.
+ *
+ * Two byte streams per machine, both opened by the guest: `control` (the host is the HTTP/2 client) and `egress` (the
+ * guest is). A virtio-serial port has no session boundary, so each session is started explicitly:
+ *
+ *     host  → guest   VIVARIUM/1 hello <nonce>\n     every HELLO_INTERVAL_MS until echoed
+ *     guest → host    VIVARIUM/1 echo <nonce>\n      once for every hello
+ *     host  → guest   VIVARIUM/1 go <nonce>\n        once
+ *     guest → host    VIVARIUM/1 ready <nonce>\n     once; HTTP/2 follows in both directions
+ *
+ * Each side discards what comes before the line it waits for, up to MAX_PREAMBLE_BYTES: it may be the rest of a session
+ * that the other side never saw end. After any error a side closes its end of the stream and starts over.
+ */
+import { z } from 'zod'
+
+export const PROTOCOL_VERSION = 1
+export const PREAMBLE = 'VIVARIUM/1'
+export const HELLO_INTERVAL_MS = 250
+/** A session that ended badly may leave this much behind: full HTTP/2 windows of every stream. */
+export const MAX_PREAMBLE_BYTES = 64 * 1024 * 1024
+/** HTTP/2 settings of both ends: bulk transfers need large windows (measured: 3 × the throughput of the default). */
+export const WINDOW_BYTES = 1024 * 1024
+export const MAX_CONCURRENT_STREAMS = 256
+
+/** Names of the virtio-serial ports, as the guest finds them below /sys/class/virtio-ports. */
+export const PORT_NAMES = { control: 'vivarium.control', egress: 'vivarium.egress' } as const
+
+/** Where the agent listens in the guest. */
+export const GUEST_PROXY_PORT = 3128
+/** The model's API as the guest sees it: `ANTHROPIC_BASE_URL=http://127.0.0.1:3129`. */
+export const GUEST_ANTHROPIC_PORT = 3129
+/** `:authority` on `egress` of requests to the model's API. */
+export const ANTHROPIC_AUTHORITY = 'anthropic.upstream'
+
+/** The ordinary user in the guest, with passwordless sudo; Claude Code refuses its bypass mode as root. */
+export const GUEST_USER = { name: 'agent', uid: 1000, gid: 1000, home: '/home/agent' } as const
+export const WORKSPACE = '/workspace'
+
+// ---- POST /hello: host → guest after every boot and restore ---------------------------------------------------------
+
+export const HelloRequest = z.object({
+  /** Milliseconds since the epoch: the guest sets its clock by it. */
+  wallClockMs: z.number(),
+  /** 64 fresh random bytes in hex, credited to the guest's kernel. */
+  entropyHex: z.string().length(128),
+  hostname: z.string().max(63),
+  /** 32 hex digits. */
+  machineId: z.string().length(32),
+})
+export type HelloRequest = z.infer<typeof HelloRequest>
+
+export const HelloResponse = z.object({
+  protocol: z.int(),
+  agentVersion: z.string().max(100),
+  /** The kernel's boot id: tells a reboot from a reconnect. */
+  bootId: z.string().max(100),
+  /** Kernel log lines since boot that matter for the start, in ms since the guest's kernel started. */
+  uptimeMs: z.number(),
+})
+export type HelloResponse = z.infer<typeof HelloResponse>
+
+// ---- /execs/{id} -----------------------------------------------------------------------------------------------------
+
+/** `PUT /execs/{id}`: start a process. Idempotent by id: a second PUT with the same id starts nothing. */
+export const ExecSpec = z.object({
+  argv: z.array(z.string()).min(1),
+  env: z.record(z.string(), z.string()),
+  cwd: z.string(),
+  /** Guest user to run as. */
+  user: z.enum(['root', 'agent']),
+  /** `none`: stdin is /dev/null (an idle open stdin costs Claude Code 3 s). */
+  stdin: z.enum(['none', 'pipe']),
+})
+export type ExecSpec = z.infer<typeof ExecSpec>
+
+export const ExecStarted = z.object({ pid: z.int() })
+
+/**
+ * `GET /execs/{id}/output?from=N`: the spool from byte N on, live until the exit frame. The spool is a sequence of frames,
+ * `kind: u8, length: u32 big-endian, payload`; N is always a frame boundary (the end of the last whole frame received).
+ * `POST /execs/{id}/ack?to=N` lets the guest drop what lies before N; while SPOOL_BYTES are unacknowledged the writer blocks.
+ * The last frame is `exit`, whose payload is an ExecExit as JSON.
+ */
+export const FRAME_KIND = { stdout: 1, stderr: 2, exit: 3 } as const
+export const FRAME_HEADER_BYTES = 5
+export const MAX_FRAME_BYTES = 64 * 1024
+export const SPOOL_BYTES = 64 * 1024 * 1024
+
+export const ExecExit = z.object({
+  /** Exit code, or null when a signal ended the process. */
+  code: z.int().nullable(),
+  /** e.g. `SIGKILL`. */
+  signal: z.string().max(20).nullable(),
+  /** Whether the kernel's out-of-memory killer struck in this guest while the process ran. */
+  outOfMemory: z.boolean(),
+})
+export type ExecExit = z.infer<typeof ExecExit>
+
+/** `PUT /execs/{id}/input?at=N[&end=1]` answers how much input the process has been given: overlap is ignored, a gap refused (409). */
+export const InputAccepted = z.object({ at: z.int().nonnegative() })
+
+/** `POST /execs/{id}/signal`: to every process the exec started, also those that left its process group. */
+export const SignalRequest = z.object({
+  signal: z.enum(['SIGINT', 'SIGTERM', 'SIGKILL', 'SIGHUP', 'SIGSTOP', 'SIGCONT']),
+})
+export type SignalRequest = z.infer<typeof SignalRequest>
+
+// ---- files ---------------------------------------------------------------------------------------------------------
+
+/** `GET /tree?path=` */
+export const TreeEntry = z.object({
+  path: z.string().max(8192),
+  type: z.enum(['file', 'directory', 'symlink', 'other']),
+  size: z.number().nonnegative(),
+  mode: z.int(),
+})
+export type TreeEntry = z.infer<typeof TreeEntry>
+export const TreeResponse = z.object({ entries: z.array(TreeEntry), truncated: z.boolean() })
+
+/** `GET /files?path=` streams one file; `PUT /files?path=&mode=0644` writes one, owned by the agent user, folders made. */
+/** `PUT /archive?path=` unpacks a tar stream; `POST /archive` with an ArchiveRequest streams those paths back as one. */
+export const ArchiveRequest = z.object({ root: z.string(), paths: z.array(z.string()) })
+export type ArchiveRequest = z.infer<typeof ArchiveRequest>
+
+/** `POST /baseline`: the state of `root` from now on counts as "before"; `git` also records contents for `GET /patch`. */
+export const BaselineRequest = z.object({ root: z.string(), git: z.boolean(), exclude: z.array(z.string()) })
+export type BaselineRequest = z.infer<typeof BaselineRequest>
+
+/** `GET /changes`: one JSON object a line, then an end line; created, changed and deleted since the baseline. */
+export const Change = z.object({
+  /** Relative to the baseline's root, `/` between segments. Names that are not UTF-8 are left out and counted in the end line. */
+  path: z.string().min(1).max(8192),
+  kind: z.enum(['created', 'changed', 'deleted']),
+  type: z.enum(['file', 'symlink']),
+  size: z.number().nonnegative(),
+})
+export type Change = z.infer<typeof Change>
+export const ChangesEnd = z.object({ end: z.literal(true), skipped: z.int().nonnegative() })
+
+/** `GET /patch`: `git diff --binary` of the workspace against the baseline; 404 when the baseline has no git part. */
+
+/** Every refusal of the agent: `{error: sentence}` with a 4xx or 5xx status. */
+export const AgentError = z.object({ error: z.string().max(4096) })

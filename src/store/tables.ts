@@ -1,0 +1,124 @@
+import type { Generated } from 'kysely'
+
+/** Columns named `…Json` hold JSON text, `…At` hold ISO 8601 in UTC. Booleans are 0 and 1. Kysely turns camelCase into snake_case. */
+export interface Tables {
+  users: UsersTable
+  apiKeys: ApiKeysTable
+  tasks: TasksTable
+  resultFiles: ResultFilesTable
+  uploads: UploadsTable
+  events: EventsTable
+  machines: MachinesTable
+  usageRecords: UsageRecordsTable
+}
+
+export interface UsersTable {
+  id: string
+  name: string
+  /** 1 for the one user made at first start. */
+  isOwner: number
+  createdAt: string
+}
+
+export interface ApiKeysTable {
+  id: string
+  userId: string
+  label: string
+  /** First characters of the key, so that people can tell their keys apart. */
+  prefix: string
+  /** SHA-256 of the key in hex: keys have 160 random bits, so a slow hash would add nothing. */
+  hash: string
+  createdAt: string
+  lastUsedAt: string | null
+}
+
+export interface TasksTable {
+  id: string
+  userId: string
+  status: string
+  /** The validated TaskRequest, without the contents of `files` (those wait in blobs under `inputs/<id>/`). */
+  requestJson: string
+  priority: string
+  idempotencyKey: string | null
+  /** SHA-256 of the request, to tell a repeated request from a different one with the same key. */
+  requestHash: string
+  createdAt: string
+  startedAt: string | null
+  finishedAt: string | null
+  waitingUntil: string | null
+  vmId: string | null
+  exitCode: number | null
+  /** A Failure, or null. */
+  errorJson: string | null
+  result: string | null
+  costUsd: number
+  inputTokens: number
+  outputTokens: number
+  cacheReadTokens: number
+  cacheWriteTokens: number
+  turns: number
+  /** Array of Phase. */
+  phasesJson: string
+  /** Size of the patch in bytes, or null where there is none. */
+  patchBytes: number | null
+}
+
+export interface ResultFilesTable {
+  taskId: string
+  path: string
+  size: number
+  mimeType: string
+}
+
+export interface UploadsTable {
+  id: string
+  userId: string
+  size: number
+  createdAt: string
+}
+
+export interface EventsTable {
+  taskId: string
+  seq: number
+  at: string
+  type: string
+  /** The event without its envelope; empty when the body is kept beside the log. */
+  bodyJson: string
+  /** Bytes of a body kept beside the log, or null. */
+  payloadBytes: number | null
+}
+
+/** The journal: every machine is written here before anything of it exists, and removed when nothing is left. */
+export interface MachinesTable {
+  id: string
+  userId: string
+  taskId: string | null
+  engine: string
+  memoryMib: number
+  vcpus: number
+  runDir: string
+  diskDir: string
+  uid: number | null
+  pid: number | null
+  /** Start time of `pid` in clock ticks since boot. */
+  startTime: number | null
+  createdAt: string
+}
+
+export interface UsageRecordsTable {
+  id: Generated<number>
+  userId: string
+  taskId: string | null
+  machineId: string
+  model: string
+  at: string
+  inputTokens: number
+  outputTokens: number
+  cacheReadTokens: number
+  cacheWriteTokens: number
+  /** Null where the model has no known price. */
+  costUsd: number | null
+  status: number
+  /** 0 when the answer was cut off. */
+  complete: number
+}

@@ -1,0 +1,34 @@
+import type { Readable } from 'node:stream'
+import type { ResultFile, Task, TaskQuery, TaskRequest, Upload } from '../contracts/task.ts'
+
+/** Everything that can be asked of tasks. All calls are scoped to `userId`: another user's task is `not_found`. */
+export interface Tasks extends AsyncDisposable {
+  /** Stores and queues a task. With an `idempotencyKey` seen before for this user: the same request gives the same task, another one `conflict`. */
+  submit(userId: string, request: TaskRequest, options?: { idempotencyKey?: string }): Promise<Task>
+  /** Keeps a workspace (a tar stream, checked only when a task unpacks it in its guest) for the next `submit` that names it. */
+  upload(userId: string, tar: Readable): Promise<Upload>
+  get(userId: string, id: string): Promise<Task>
+  /** Newest first. */
+  list(userId: string, query: TaskQuery): Promise<{ items: Task[]; nextCursor?: string }>
+  /** Stops it; files are still collected. A finished task is left as it is. Resolves when the request is recorded, with the task. */
+  cancel(userId: string, id: string): Promise<Task>
+  /** Forgets a finished task, its events and files; `conflict` while it runs. */
+  remove(userId: string, id: string): Promise<void>
+  /** Resolves with the task once it is final, or as it is when `timeoutMs` is over. */
+  wait(userId: string, id: string, options?: { timeoutMs?: number; signal?: AbortSignal }): Promise<Task>
+  /** One result file. */
+  file(
+    userId: string,
+    id: string,
+    path: string,
+    range?: { start: number; end: number },
+  ): Promise<{ file: ResultFile; body: Readable }>
+  /** The changes as a git patch; `not_found` where there is none. */
+  patch(userId: string, id: string): Promise<Readable>
+  /** All result files as a gzipped tar stream. */
+  archive(userId: string, id: string): Promise<Readable>
+  /** Number of tasks that are not final. */
+  activeCount(): number
+  /** Takes up what a previous orchestrator left: queued tasks are queued again, started ones become `interrupted`. */
+  recover(): Promise<void>
+}
