@@ -1,7 +1,7 @@
-import type { Duplex } from 'node:stream'
-import type { EngineName, MachineInfo } from '../contracts/machine.ts'
+import type { Duplex, Readable } from 'node:stream'
+import type { EngineName, ExecRequest, ExecResponse, MachineInfo, MachineRequest } from '../contracts/machine.ts'
 import type { GuestImage } from '../images/types.ts'
-import type { GuestLink } from '../link/types.ts'
+import type { ExecOutput, GuestLink } from '../link/types.ts'
 
 /** What an engine can do, as data: nobody asks an engine for its name to find out. */
 export interface EngineCapabilities {
@@ -105,10 +105,30 @@ export interface Machines extends AsyncDisposable {
   create(options: MachineOptions): Promise<Machine>
   get(id: string): Machine | undefined
   list(): MachineInfo[]
+  /** Destroys a machine under whoever uses it: its `lost` resolves with `reason`. */
+  evict(id: string, reason: string): Promise<void>
   /** Calls `listener` on every change of any machine; returns the unsubscribe function. */
   watch(listener: (info: MachineInfo) => void): () => void
   /** Removes what a previous orchestrator left: VMMs by pid and start time, folders, disks. Returns the ids of the machines removed. */
   reconcile(): Promise<string[]>
   /** The engine in use; chosen (and probed) on first call. */
   engine(): Promise<Engine>
+}
+
+/**
+ * What people may do with machines: every call is scoped to `userId`, another user's machine is `not_found`. A machine that
+ * runs a task can be looked into and destroyed (its task then fails, saying so).
+ */
+export interface MachineAccess {
+  list(userId: string): MachineInfo[]
+  get(userId: string, id: string): MachineInfo
+  /** Boots a machine without a task; resolves when it is ready. */
+  create(userId: string, request: MachineRequest, signal?: AbortSignal): Promise<MachineInfo>
+  destroy(userId: string, id: string): Promise<void>
+  /** Runs a command to its end; output is capped at 1 MiB per stream. */
+  exec(userId: string, id: string, request: ExecRequest, signal?: AbortSignal): Promise<ExecResponse>
+  /** The same, live. Ends after the `exit` piece; leaving early kills the command. */
+  execStream(userId: string, id: string, request: ExecRequest, signal?: AbortSignal): AsyncIterable<ExecOutput>
+  readFile(userId: string, id: string, path: string, signal?: AbortSignal): Promise<{ size: number; body: Readable }>
+  writeFile(userId: string, id: string, path: string, body: Readable, signal?: AbortSignal): Promise<void>
 }
