@@ -10,7 +10,13 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['src/**/*.test.ts', 'guest/**/*.test.ts', 'web/**/*.test.ts', 'scripts/**/*.test.ts'],
+          include: [
+            'src/**/*.test.ts',
+            'guest/**/*.test.ts',
+            'web/**/*.test.ts',
+            'scripts/**/*.test.ts',
+            'scripted-model/**/*.test.ts',
+          ],
           globalSetup: ['test/support/build-assets.ts'],
           testTimeout: 30_000,
           hookTimeout: 60_000,
