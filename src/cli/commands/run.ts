@@ -1,0 +1,113 @@
+import type { Command } from 'commander'
+import type { VivariumClient } from '../../client/types.ts'
+import type { Task, TaskRequestInput } from '../../contracts/task.ts'
+import { connect } from '../connection.ts'
+import { readStdin, type Io } from '../io.ts'
+import { collect, number, parseRepo, readInputFile } from '../options.ts'
+import { renderEvent, renderSummary } from '../render.ts'
+import { packWorkspace } from '../workspace.ts'
+
+interface RunOptions {
+  json?: true
+  detach?: true
+  agent?: TaskRequestInput['agent']
+  model?: string
+  memory?: number
+  vcpus?: number
+  timeout?: number
+  maxTurns?: number
+  maxCost?: number
+  file: string[]
+  workspace?: string
+  repo?: string
+  allow: string[]
+  priority?: TaskRequestInput['priority']
+}
+
+export function registerRun(program: Command, io: Io, exitWith: (code: number) => void): void {
+  program
+    .command('run')
+    .description('Run one task, print its stream, and exit with the agent’s exit code.')
+    .argument('<prompt>', 'what the agent is to do; "-" reads it from stdin')
+    .option('--json', 'print the finished task as one JSON object on stdout; the stream goes to stderr')
+    .option('--detach', 'print the task’s id and leave it running')
+    .option('--agent <name>', 'claude-code or shell')
+    .option('--model <name>', 'model for the agent')
+    .option('--memory <mib>', 'guest memory in MiB', number('memory'))
+    .option('--vcpus <n>', 'virtual CPUs', number('vcpus'))
+    .option('--timeout <seconds>', 'end the agent after this time', number('timeout'))
+    .option('--max-turns <n>', 'end the agent after this many turns', number('max-turns'))
+    .option('--max-cost <usd>', 'refuse model requests once this much is spent', number('max-cost'))
+    .option('--file <path>', 'copy a file into the workspace (repeatable)', collect, [])
+    .option('--workspace <dir>', 'send a folder as the workspace; its .gitignore is honoured')
+    .option('--repo <url[#ref]>', 'clone a repository into the workspace')
+    .option('--allow <host>', 'let the machine reach this host (repeatable)', collect, [])
+    .option('--priority <level>', 'low, normal or high')
+    .action(async (prompt: string, options: RunOptions) => {
+      const client = await connect(io, { start: true })
+      const task = await client.tasks.submit(await requestOf(io, client, prompt, options), { signal: io.signal })
+      if (options.detach === true) {
+        io.print(options.json === true ? JSON.stringify(task) : task.id)
+        return
+      }
+      const finished = await watch(io, client, task, options.json === true ? io.note : io.print)
+      if (options.json === true) io.print(JSON.stringify(finished))
+      exitWith(exitCodeOf(finished))
+    })
+}
+
+async function requestOf(
+  io: Io,
+  client: VivariumClient,
+  prompt: string,
+  options: RunOptions,
+): Promise<TaskRequestInput> {
+  const files = await Promise.all(options.file.map(readInputFile))
+  const upload =
+    options.workspace === undefined
+      ? undefined
+      : await client.tasks.upload(await packWorkspace(options.workspace), { signal: io.signal })
+  const wanted = {
+    prompt: prompt === '-' ? await readStdin(io) : prompt,
+    agent: options.agent,
+    model: options.model,
+    memoryMib: options.memory,
+    vcpus: options.vcpus,
+    timeoutSeconds: options.timeout,
+    maxTurns: options.maxTurns,
+    maxCostUsd: options.maxCost,
+    priority: options.priority,
+    files: files.length > 0 ? files : undefined,
+    uploadId: upload?.id,
+    repo: options.repo === undefined ? undefined : parseRepo(options.repo),
+    network: options.allow.length > 0 ? { allow: options.allow } : undefined,
+  }
+  return Object.fromEntries(Object.entries(wanted).filter(([, value]) => value !== undefined)) as TaskRequestInput
+}
+
+/** Prints a task's stream to its end. The first interrupt cancels the task, whose files are still collected. */
+async function watch(io: Io, client: VivariumClient, task: Task, print: (line: string) => void): Promise<Task> {
+  const cancel = () => {
+    io.note(`Cancelling ${task.id} …`)
+    client.tasks.cancel(task.id).catch((error: unknown) => io.note(`Cancelling failed: ${String(error)}`))
+  }
+  io.signal.addEventListener('abort', cancel, { once: true })
+  try {
+    for await (const event of client.tasks.follow(task.id)) {
+      const line = renderEvent(event, io.paint)
+      if (line !== undefined) print(line)
+    }
+  } finally {
+    io.signal.removeEventListener('abort', cancel)
+  }
+  const finished = await client.tasks.get(task.id)
+  print(renderSummary(finished, io.paint))
+  return finished
+}
+
+/** The agent's own exit code where it says something; a run that failed for another reason must not look like a success. */
+function exitCodeOf(task: Task): number {
+  if (task.status === 'succeeded') return task.exitCode ?? 0
+  if (task.status === 'cancelled') return 130
+  return task.exitCode === null || task.exitCode === 0 ? 1 : task.exitCode
+}
