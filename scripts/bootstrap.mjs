@@ -25,12 +25,16 @@ function run(command, args, options = {}) {
   return status ?? 1
 }
 
-const lock = createHash('sha256').update(readFileSync(join(root, 'package-lock.json'))).digest('hex')
+const lock = createHash('sha256')
+  .update(readFileSync(join(root, 'package-lock.json')))
+  .digest('hex')
 if (!existsSync(node) || !existsSync(stamp) || readFileSync(stamp, 'utf8') !== lock) {
   console.error('Installing npm packages …')
   const status = run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], { stdio: ['ignore', 2, 2] })
   if (status !== 0) {
-    console.error('npm ci failed: see its message above. The packages come from the registry that npm is configured for.')
+    console.error(
+      'npm ci failed: see its message above. The packages come from the registry that npm is configured for.',
+    )
     process.exit(status)
   }
   writeFileSync(stamp, lock)

@@ -4,7 +4,7 @@ import type { Task, TaskRequestInput } from '../../contracts/task.ts'
 import { connect } from '../connection.ts'
 import { readStdin, type Io } from '../io.ts'
 import { collect, number, parseRepo, readInputFile } from '../options.ts'
-import { renderEvent, renderSummary } from '../render.ts'
+import { watchTask } from '../watch.ts'
 import { packWorkspace } from '../workspace.ts'
 
 interface RunOptions {
@@ -50,7 +50,7 @@ export function registerRun(program: Command, io: Io, exitWith: (code: number) =
         io.print(options.json === true ? JSON.stringify(task) : task.id)
         return
       }
-      const finished = await watch(io, client, task, options.json === true ? io.note : io.print)
+      const finished = await watchTask(io, client, task, options.json === true ? io.note : io.print)
       if (options.json === true) io.print(JSON.stringify(finished))
       exitWith(exitCodeOf(finished))
     })
@@ -83,26 +83,6 @@ async function requestOf(
     network: options.allow.length > 0 ? { allow: options.allow } : undefined,
   }
   return Object.fromEntries(Object.entries(wanted).filter(([, value]) => value !== undefined)) as TaskRequestInput
-}
-
-/** Prints a task's stream to its end. The first interrupt cancels the task, whose files are still collected. */
-async function watch(io: Io, client: VivariumClient, task: Task, print: (line: string) => void): Promise<Task> {
-  const cancel = () => {
-    io.note(`Cancelling ${task.id} …`)
-    client.tasks.cancel(task.id).catch((error: unknown) => io.note(`Cancelling failed: ${String(error)}`))
-  }
-  io.signal.addEventListener('abort', cancel, { once: true })
-  try {
-    for await (const event of client.tasks.follow(task.id)) {
-      const line = renderEvent(event, io.paint)
-      if (line !== undefined) print(line)
-    }
-  } finally {
-    io.signal.removeEventListener('abort', cancel)
-  }
-  const finished = await client.tasks.get(task.id)
-  print(renderSummary(finished, io.paint))
-  return finished
 }
 
 /** The agent's own exit code where it says something; a run that failed for another reason must not look like a success. */
