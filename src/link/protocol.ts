@@ -1,7 +1,7 @@
 /**
- * The contract of the guest link: what the host and the guest agent say to each other. The only file of the host's
- * source that `guest/` imports. The host checks everything it receives against the schemas here; the guest trusts the
- * host and imports types only, so that the agent stays small and starts fast.
+ * The contract of the guest link: what the host and the guest agent say to each other. The host checks everything it
+ * receives against the schemas here; the guest trusts the host and imports types only (its constants come from
+ * `constants.ts`), so that the agent stays small and starts fast.
  *
  * Two byte streams per machine, both opened by the guest: `control` (the host is the HTTP/2 client) and `egress` (the
  * guest is). A virtio-serial port has no session boundary, so each session is started explicitly:
@@ -11,40 +11,20 @@
  *     host  → guest   VIVARIUM/1 go <nonce>\n        once
  *     guest → host    VIVARIUM/1 ready <nonce>\n     once; HTTP/2 follows in both directions
  *
- * Each side discards what comes before the line it waits for, up to MAX_PREAMBLE_BYTES: it may be the rest of a session
- * that the other side never saw end. After any error a side closes its end of the stream and starts over.
+ * Each side begins a stream with FLUSH_BYTES line feeds, and discards what comes before the line it waits for, up to
+ * MAX_PREAMBLE_BYTES: it may be the rest of a session that the other side never saw end. After any error a side closes
+ * its end of the stream and starts over.
  */
 import { z } from 'zod'
 
-export const PROTOCOL_VERSION = 1
-export const PREAMBLE = 'VIVARIUM/1'
-export const HELLO_INTERVAL_MS = 250
-/** A session that ended badly may leave this much behind: full HTTP/2 windows of every stream. */
-export const MAX_PREAMBLE_BYTES = 64 * 1024 * 1024
-/** HTTP/2 settings of both ends: bulk transfers need large windows (measured: 3 × the throughput of the default). */
-export const WINDOW_BYTES = 1024 * 1024
-export const MAX_CONCURRENT_STREAMS = 256
-
-/** Names of the virtio-serial ports, as the guest finds them below /sys/class/virtio-ports. */
-export const PORT_NAMES = { control: 'vivarium.control', egress: 'vivarium.egress' } as const
-
-/** Where the agent listens in the guest. */
-export const GUEST_PROXY_PORT = 3128
-/** The model's API as the guest sees it: `ANTHROPIC_BASE_URL=http://127.0.0.1:3129`. */
-export const GUEST_ANTHROPIC_PORT = 3129
-/** `:authority` on `egress` of requests to the model's API. */
-export const ANTHROPIC_AUTHORITY = 'anthropic.upstream'
-
-/** The ordinary user in the guest, with passwordless sudo; Claude Code refuses its bypass mode as root. */
-export const GUEST_USER = { name: 'agent', uid: 1000, gid: 1000, home: '/home/agent' } as const
-export const WORKSPACE = '/workspace'
+export * from './constants.ts'
 
 // ---- POST /hello: host → guest after every boot and restore ---------------------------------------------------------
 
 export const HelloRequest = z.object({
   /** Milliseconds since the epoch: the guest sets its clock by it. */
   wallClockMs: z.number(),
-  /** 64 fresh random bytes in hex, credited to the guest's kernel. */
+  /** 64 fresh random bytes in hex, mixed into the guest kernel's pool. */
   entropyHex: z.string().length(128),
   hostname: z.string().max(63),
   /** 32 hex digits. */
@@ -57,7 +37,7 @@ export const HelloResponse = z.object({
   agentVersion: z.string().max(100),
   /** The kernel's boot id: tells a reboot from a reconnect. */
   bootId: z.string().max(100),
-  /** Kernel log lines since boot that matter for the start, in ms since the guest's kernel started. */
+  /** Milliseconds since the guest's kernel started. */
   uptimeMs: z.number(),
 })
 export type HelloResponse = z.infer<typeof HelloResponse>
@@ -84,11 +64,6 @@ export const ExecStarted = z.object({ pid: z.int() })
  * `POST /execs/{id}/ack?to=N` lets the guest drop what lies before N; while SPOOL_BYTES are unacknowledged the writer blocks.
  * The last frame is `exit`, whose payload is an ExecExit as JSON.
  */
-export const FRAME_KIND = { stdout: 1, stderr: 2, exit: 3 } as const
-export const FRAME_HEADER_BYTES = 5
-export const MAX_FRAME_BYTES = 64 * 1024
-export const SPOOL_BYTES = 64 * 1024 * 1024
-
 export const ExecExit = z.object({
   /** Exit code, or null when a signal ended the process. */
   code: z.int().nullable(),
