@@ -31,7 +31,10 @@ export interface AgentParser {
   push(stream: 'stdout' | 'stderr', data: Buffer): Promise<NewEvent[]>
   /** Output has ended: events for what was left over. */
   end(): Promise<NewEvent[]>
-  /** Whether a result was seen, and when (ms, `performance.now()`): a process that lingers after it is ended by the runner. */
+  /**
+   * Since when (ms, `performance.now()`) the agent has nothing left to do: it gave a result, and neither went on working nor
+   * has work of its own in the background. A process that lingers longer after that is ended by the runner.
+   */
   readonly resultAt: number | undefined
   /** How the run went, given how its process ended. Call after `end()`. */
   outcome(exit: ExecExit): AgentOutcome
@@ -44,7 +47,11 @@ export interface Agent {
   readonly name: AgentName
   /** Whether it talks to the model, and so needs a credential. */
   readonly needsModel: boolean
-  /** The process to start in the guest. */
+  /** The process to start in the guest; reads `input` from its stdin. */
   spec(job: AgentJob): ExecSpec
+  /** Its whole stdin. Prompts travel here: an argument ends at 128 KiB, and one that starts with `-` would be an option. */
+  input(job: AgentJob): Buffer
+  /** Where in the guest the agent keeps the record of its conversation, if it does. */
+  transcriptPath(job: AgentJob): string | undefined
   parser(job: AgentJob): AgentParser
 }
