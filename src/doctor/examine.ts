@@ -1,0 +1,156 @@
+import { existsSync } from 'node:fs'
+import { statfs } from 'node:fs/promises'
+import { freemem, totalmem } from 'node:os'
+import { dirname } from 'node:path'
+import type { Config } from '../config/schema.ts'
+import type { Images } from '../images/types.ts'
+import type { Engine, EngineProbe } from '../machines/types.ts'
+import { installCommand, missingTools, type HostTool } from './packages.ts'
+import type { Check, Report } from './types.ts'
+
+/** What the doctor looks at. */
+export interface DoctorHost {
+  config: Config
+  images: Images
+  /** Best first. */
+  engines: readonly Engine[]
+  tools: readonly HostTool[]
+}
+
+/** A task needs about this much: guest memory, and disk for its image, scratch and results. */
+const COMFORTABLE_MEMORY = 4 * 1024 ** 3
+const COMFORTABLE_DISK = 10 * 1024 ** 3
+
+/** Looks at everything a task needs on this host. Engines are probed by booting, which takes seconds the first time. */
+export async function examine(host: DoctorHost, signal?: AbortSignal): Promise<Report> {
+  const image = await host.images.find()
+  const probes = image === undefined ? [] : await Promise.all(host.engines.map((engine) => engine.probe(signal)))
+  const chosen = choose(host, probes)
+  const checks = [
+    checkNode(),
+    checkTools(host.tools),
+    checkImage(image?.manifest),
+    ...checkEngines(host, probes, chosen),
+    checkCredential(host.config),
+    checkMemory(),
+    await checkDisk(host.config.home),
+    checkUser(),
+  ]
+  return { checks, engine: chosen?.name ?? null, ready: checks.every((check) => check.status !== 'missing') }
+}
+
+function choose(host: DoctorHost, probes: readonly EngineProbe[]): Engine | undefined {
+  return host.engines.find(
+    (engine, index) =>
+      probes[index]?.works === true && (host.config.engine === 'auto' || host.config.engine === engine.name),
+  )
+}
+
+function checkNode(): Check {
+  const major = Number(process.versions.node.split('.')[0])
+  return major >= 26
+    ? { name: 'Node.js', status: 'ok', detail: process.version, fix: null }
+    : { name: 'Node.js', status: 'missing', detail: `${process.version} is too old: 26 is needed`, fix: 'npm ci' }
+}
+
+function checkTools(tools: readonly HostTool[]): Check {
+  const missing = missingTools(tools)
+  if (missing.length === 0)
+    return { name: 'host packages', status: 'ok', detail: tools.map(({ tool }) => tool).join(', '), fix: null }
+  const detail = `missing: ${missing.map(({ tool, why }) => `${tool} (${why})`).join(', ')}`
+  return { name: 'host packages', status: 'missing', detail, fix: installCommand(missing).join(' ') }
+}
+
+function checkImage(
+  manifest: { key: string; kernelVersion: string; nodeVersion: string; claudeVersion: string } | undefined,
+): Check {
+  if (manifest === undefined)
+    return { name: 'guest image', status: 'missing', detail: 'not built yet', fix: 'vivarium image build' }
+  const { key, kernelVersion, nodeVersion, claudeVersion } = manifest
+  return {
+    name: 'guest image',
+    status: 'ok',
+    detail: `${key}: Linux ${kernelVersion}, Node.js ${nodeVersion}, Claude Code ${claudeVersion}`,
+    fix: null,
+  }
+}
+
+/** Every engine, and in words why the chosen one is not a better one. */
+function checkEngines(host: DoctorHost, probes: readonly EngineProbe[], chosen: Engine | undefined): Check[] {
+  if (probes.length === 0) {
+    return [
+      {
+        name: 'engine',
+        status: 'missing',
+        detail: 'can be judged once the guest image is built: engines are probed by booting it',
+        fix: null,
+      },
+    ]
+  }
+  const checks = host.engines.map((engine, index): Check => {
+    const probe = probes[index]
+    const version = probe?.version ?? 'not found'
+    const isolation = engine.capabilities.hardwareIsolation
+      ? 'hardware isolation'
+      : 'software emulation: slower, and its authors do not call it a security boundary'
+    const detail = probe?.works === true ? `QEMU ${version}, ${isolation}` : (probe?.reason ?? 'did not answer')
+    return {
+      name: `engine ${engine.name}`,
+      status: probe?.works === true ? 'ok' : 'warning',
+      detail,
+      fix: probe?.fix ?? null,
+    }
+  })
+  const verdict: Check =
+    chosen === undefined
+      ? { name: 'engine', status: 'missing', detail: `no engine works for "${host.config.engine}"`, fix: null }
+      : { name: 'engine', status: 'ok', detail: `${chosen.name} will be used`, fix: null }
+  return [...checks, verdict]
+}
+
+function checkCredential({ credentials }: Config): Check {
+  const name = 'model credential'
+  if (credentials.apiKey !== undefined)
+    return { name, status: 'ok', detail: 'ANTHROPIC_API_KEY is set; it stays on the host', fix: null }
+  if (credentials.oauthToken !== undefined)
+    return { name, status: 'ok', detail: 'CLAUDE_CODE_OAUTH_TOKEN is set; it stays on the host', fix: null }
+  const detail =
+    'neither ANTHROPIC_API_KEY nor CLAUDE_CODE_OAUTH_TOKEN is set where this command runs: only shell tasks can run'
+  return { name, status: 'warning', detail, fix: null }
+}
+
+function checkMemory(): Check {
+  const detail = `${gib(freemem())} GiB free of ${gib(totalmem())} GiB`
+  return { name: 'memory', status: totalmem() < COMFORTABLE_MEMORY ? 'warning' : 'ok', detail, fix: null }
+}
+
+async function checkDisk(home: string): Promise<Check> {
+  const { bavail, bsize } = await statfs(nearestExisting(home))
+  const free = bavail * bsize
+  return {
+    name: 'disk',
+    status: free < COMFORTABLE_DISK ? 'warning' : 'ok',
+    detail: `${gib(free)} GiB free at ${home}`,
+    fix: null,
+  }
+}
+
+/** The file system of a folder that may not exist yet is that of its nearest ancestor. */
+function nearestExisting(path: string): string {
+  return existsSync(path) || path === dirname(path) ? path : nearestExisting(dirname(path))
+}
+
+function checkUser(): Check {
+  return process.getuid?.() === 0
+    ? { name: 'user', status: 'ok', detail: 'root: every machine runs under a uid of its own', fix: null }
+    : {
+        name: 'user',
+        status: 'warning',
+        detail: 'not root: machines run under your own uid, and images can not be built',
+        fix: null,
+      }
+}
+
+function gib(bytes: number): string {
+  return (bytes / 1024 ** 3).toFixed(1)
+}

@@ -1,0 +1,156 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { startScriptedModel, type ScriptedModel } from '../../scripted-model/server.ts'
+import type { ScriptInput } from '../../scripted-model/script.ts'
+import { createClient } from '../../src/client/client.ts'
+import type { VivariumClient } from '../../src/client/types.ts'
+import { loadConfig } from '../../src/config/load.ts'
+import { findEndpoint } from '../../src/server/endpoint.ts'
+
+export const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url))
+/** The credential of the tests. It must never be found in a guest. */
+export const TEST_KEY = 'sk-ant-test-5f1d7c0a9e3b4862'
+
+export interface TestOrchestrator extends AsyncDisposable {
+  url: string
+  key: string
+  client: VivariumClient
+  model: ScriptedModel
+  home: string
+  /** Folder of the machines' sockets. */
+  runDir: string
+  /** Environment in which `vivarium` commands find this orchestrator. */
+  env: Record<string, string>
+  process: ChildProcess
+  /** Runs a command of the program to its end. */
+  cli(
+    args: string[],
+    options?: { cwd?: string; input?: string },
+  ): Promise<{ code: number; stdout: string; stderr: string }>
+}
+
+export interface TestOptions {
+  script: ScriptInput
+  env?: Record<string, string>
+  /** Program and first arguments; the source by default. */
+  program?: string[]
+}
+
+/** The environment of a newcomer's shell, and nothing of this one's credentials or clients. */
+function cleanEnv(home: string, over: Record<string, string>): Record<string, string> {
+  return {
+    PATH: process.env['PATH'] ?? '',
+    HOME: home,
+    LANG: 'C.UTF-8',
+    NO_COLOR: '1',
+    VIVARIUM_HOME: home,
+    VIVARIUM_LISTEN: '127.0.0.1:0',
+    ...over,
+  }
+}
+
+/** Runs a program to its end and collects what it prints. */
+export async function run(
+  argv: string[],
+  options: { env: Record<string, string>; cwd?: string | undefined; input?: string | undefined },
+): Promise<{ code: number; stdout: string; stderr: string }> {
+  const [command = '', ...args] = argv
+  const child = spawn(command, args, { env: options.env, cwd: options.cwd, stdio: ['pipe', 'pipe', 'pipe'] })
+  let stdout = ''
+  let stderr = ''
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text))
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text))
+  child.stdin.on('error', () => {}).end(options.input ?? '')
+  const [code, signal] = (await once(child, 'close')) as [number | null, string | null]
+  return { code: code ?? 128, stdout, stderr: signal === null ? stderr : `${stderr}\n(killed by ${signal})` }
+}
+
+/**
+ * A real orchestrator as a process of its own, with an empty data folder and a scripted model as its upstream. Disposing
+ * stops it and throws when it left anything behind.
+ */
+export async function startOrchestrator(options: TestOptions): Promise<TestOrchestrator> {
+  await using stack = new AsyncDisposableStack()
+  const home = mkdtempSync(join(tmpdir(), 'vivarium-home-'))
+  stack.defer(() => rmSync(home, { recursive: true, force: true }))
+  const model = stack.use(await startScriptedModel({ script: options.script, requireKey: TEST_KEY }))
+  const env = cleanEnv(home, { VIVARIUM_ANTHROPIC_UPSTREAM: model.url, ...options.env })
+  const program = options.program ?? [process.execPath, MAIN]
+  const { config } = loadConfig({}, undefined, env)
+  const serverEnv = { ANTHROPIC_API_KEY: TEST_KEY, ...env }
+  const child = spawn(program[0] ?? '', [...program.slice(1), 'serve'], {
+    env: serverEnv,
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
+  let log = ''
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => (log = (log + text).slice(-100_000)))
+  stack.defer(async () => {
+    await stop(child)
+    assertNothingLeft(home, config.runDir, log)
+  })
+  const endpoint = await waitForEndpoint(home, child, () => log)
+  const ownership = stack.move()
+  return {
+    url: endpoint.url,
+    key: endpoint.key,
+    client: createClient({ url: endpoint.url, apiKey: endpoint.key }),
+    model,
+    home,
+    runDir: config.runDir,
+    env,
+    process: child,
+    cli: (args, { cwd, input } = {}) => run([...program, ...args], { env, cwd, input }),
+    [Symbol.asyncDispose]: () => ownership.disposeAsync(),
+  }
+}
+
+async function waitForEndpoint(home: string, child: ChildProcess, log: () => string) {
+  for (let i = 0; i < 600; i++) {
+    const endpoint = findEndpoint(home)
+    if (endpoint !== undefined) return endpoint
+    if (child.exitCode !== null) break
+    await sleep(100)
+  }
+  throw new Error(`The orchestrator did not start:\n${log()}`)
+}
+
+async function stop(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const gone = once(child, 'exit')
+  child.kill('SIGTERM')
+  const timer = setTimeout(() => child.kill('SIGKILL'), 60_000)
+  await gone
+  clearTimeout(timer)
+}
+
+/** Processes whose command line or environment names a folder. */
+export function processesNaming(text: string): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
+    .filter((pid) => ['cmdline', 'environ'].some((file) => readProc(`/proc/${pid}/${file}`).includes(text)))
+    .map(Number)
+}
+
+function readProc(path: string): string {
+  try {
+    return readFileSync(path, 'latin1')
+  } catch {
+    // The process ended meanwhile, which is all that is asked.
+    return ''
+  }
+}
+
+function assertNothingLeft(home: string, runDir: string, log: string): void {
+  const processes = [...processesNaming(home), ...processesNaming(runDir)]
+  const machines = existsSync(runDir) ? readdirSync(runDir) : []
+  if (processes.length + machines.length > 0) {
+    throw new Error(
+      `The orchestrator left behind: processes ${processes.join(', ')}, folders ${machines.join(', ')}\n${log}`,
+    )
+  }
+}
