@@ -6,16 +6,38 @@ import type { NewEvent, TaskEvent } from '../contracts/event.ts'
 export interface EventLog extends AsyncDisposable {
   /**
    * Appends events of one task in order; resolves with the seq of the last one when they are durable (group commit:
-   * appends of many tasks within a few milliseconds share one transaction). Rejects with `storage_failed`.
+   * appends of many tasks within a few milliseconds share one transaction). Rejects with `storage_failed`, and with
+   * `guest_misbehaved` when an event can't be written as JSON; then none of `events` is in the log.
+   *
+   * Calls keep their order also when they are not awaited. Awaiting is what holds a writer back when the disk is slow:
+   * the log takes what it is given, so what waits in memory is what its callers have not awaited.
+   * Never await an append inside a database transaction of your own: both need the one connection.
    */
   append(taskId: string, events: NewEvent[]): Promise<number>
-  /** Stored events from `from` (inclusive) on, at most `limit`, oldest first. */
+  /**
+   * Stored events from `from` (inclusive) on, at most `limit`, oldest first. May give fewer than there are, so that an
+   * answer stays within some 16 MiB; it gives at least one if there is one.
+   */
   read(taskId: string, from: number, limit: number): Promise<TaskEvent[]>
   /**
-   * All events from `from` on: history, then live, each exactly once, in order; ends after the task's final `status` event.
+   * All events from `from` on: history, then live, each exactly once, in order; ends after the task's final `status` event,
+   * at once where `from` lies beyond it, and also when `signal` aborts, the task is removed or the log is closed.
    * Never holds a task back: a reader that falls behind the hub's memory reads the log instead.
    */
   follow(taskId: string, from: number, signal?: AbortSignal): AsyncIterable<TaskEvent>
   /** Forgets all events of a task. */
   remove(taskId: string): Promise<void>
 }
+
+/** One run's way into the log: partial text is gathered for a moment, everything else is appended at once. */
+export interface EventWriter extends AsyncDisposable {
+  /**
+   * Takes events in order. Resolves when they are durable, or, for `delta`s, when they may be followed by more.
+   * Rejects like `EventLog.append`, also for deltas taken before.
+   */
+  write(events: NewEvent[]): Promise<void>
+  /** Resolves when everything taken so far is durable. */
+  flush(): Promise<void>
+}
+
+export type OpenEventWriter = (taskId: string) => EventWriter

@@ -1,0 +1,162 @@
+import type { EventRecord } from './record.ts'
+import type { LogPosition } from './store.ts'
+
+/** How much of each task's recent log stays in memory. */
+export interface HubLimits {
+  maxEvents: number
+  maxBytes: number
+}
+
+/** What this process knows of one task's log: where it stands, its newest records, who waits for more. */
+export class TaskStream {
+  readonly taskId: string
+  readonly #limits: HubLimits
+  readonly #load: (taskId: string) => Promise<LogPosition>
+  readonly #waiting = new Set<() => void>()
+  #recent: EventRecord[] = []
+  #recentBytes = 0
+  #loading: Promise<void> | undefined
+  #position: LogPosition = { lastSeq: 0, finalSeq: undefined }
+  #closed = false
+
+  /** When the append before has its place in the queue: appends of one task wait for each other here. */
+  turn: Promise<void> = Promise.resolve()
+  /** Settles when the newest append has; never rejects. */
+  settled: Promise<void> = Promise.resolve()
+
+  constructor(taskId: string, limits: HubLimits, load: (taskId: string) => Promise<LogPosition>) {
+    this.taskId = taskId
+    this.#limits = limits
+    this.#load = load
+  }
+
+  get lastSeq(): number {
+    return this.#position.lastSeq
+  }
+
+  get finalSeq(): number | undefined {
+    return this.#position.finalSeq
+  }
+
+  /** Whether readers should leave: the task was removed or the log closed. */
+  get closed(): boolean {
+    return this.#closed
+  }
+
+  /** Whether the log alone tells everything that is known here. */
+  get isForgettable(): boolean {
+    return this.finalSeq !== undefined || this.#recent.length === 0
+  }
+
+  /** Learns from the log where the task stands, once; a failed attempt is made again by the next caller. */
+  async load(): Promise<void> {
+    this.#loading ??= this.reload()
+    try {
+      await this.#loading
+    } catch (error) {
+      this.#loading = undefined
+      throw error
+    }
+  }
+
+  /** Learns it anew: after a commit whose outcome is not known. */
+  async reload(): Promise<void> {
+    this.#position = await this.#load(this.taskId)
+    this.#recent = []
+    this.#recentBytes = 0
+    this.#wake()
+  }
+
+  /** Takes records that have become durable, the next ones in order, and wakes who waits for them. */
+  publish(records: EventRecord[], finalSeq: number | undefined): void {
+    for (const record of records) {
+      this.#recent.push(record)
+      this.#recentBytes += Buffer.byteLength(record.bodyJson)
+      this.#position = { lastSeq: record.seq, finalSeq: this.finalSeq ?? finalSeq }
+    }
+    while (this.#recent.length > this.#limits.maxEvents || this.#recentBytes > this.#limits.maxBytes) {
+      this.#recentBytes -= Buffer.byteLength(this.#recent.shift()?.bodyJson ?? '')
+    }
+    this.#wake()
+  }
+
+  /** Up to `limit` records from `seq` on, or undefined where memory does not reach back to it. */
+  recent(seq: number, limit: number): EventRecord[] | undefined {
+    const oldest = this.#recent[0]
+    if (oldest === undefined || seq < oldest.seq) return undefined
+    const start = seq - oldest.seq
+    return this.#recent.slice(start, start + limit)
+  }
+
+  /** Resolves when something has changed or `signal` aborts. */
+  changed(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const wake = () => {
+        this.#waiting.delete(wake)
+        signal.removeEventListener('abort', wake)
+        resolve()
+      }
+      this.#waiting.add(wake)
+      signal.addEventListener('abort', wake)
+      if (signal.aborted || this.#closed) wake()
+    })
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#wake()
+  }
+
+  #wake(): void {
+    for (const wake of this.#waiting) wake()
+  }
+}
+
+/** The streams of tasks that someone writes or follows, or whose newest records are worth keeping. */
+export class Hub {
+  readonly #streams = new Map<string, { stream: TaskStream; holders: number }>()
+  readonly #limits: HubLimits
+  readonly #load: (taskId: string) => Promise<LogPosition>
+
+  constructor(limits: HubLimits, load: (taskId: string) => Promise<LogPosition>) {
+    this.#limits = limits
+    this.#load = load
+  }
+
+  /** Number of tasks in memory. */
+  get size(): number {
+    return this.#streams.size
+  }
+
+  /** The task's stream, kept until the returned hold is disposed. */
+  hold(taskId: string): { stream: TaskStream } & Disposable {
+    const held = this.#streams.get(taskId) ?? { stream: new TaskStream(taskId, this.#limits, this.#load), holders: 0 }
+    this.#streams.set(taskId, held)
+    held.holders += 1
+    let isHeld = true
+    return {
+      stream: held.stream,
+      [Symbol.dispose]: () => {
+        if (isHeld) held.holders -= 1
+        isHeld = false
+        const forget = held.holders === 0 && held.stream.isForgettable
+        if (forget && this.#streams.get(taskId) === held) this.#streams.delete(taskId)
+      },
+    }
+  }
+
+  /** Lets the task's readers go and forgets it. */
+  drop(taskId: string): void {
+    this.#streams.get(taskId)?.stream.close()
+    this.#streams.delete(taskId)
+  }
+
+  /** Resolves when every append taken so far has ended, well or not. */
+  async settled(): Promise<void> {
+    await Promise.all([...this.#streams.values()].map(({ stream }) => stream.settled))
+  }
+
+  close(): void {
+    for (const taskId of this.#streams.keys()) this.drop(taskId)
+  }
+}
