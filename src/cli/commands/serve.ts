@@ -1,0 +1,43 @@
+import type { Command } from 'commander'
+import { loadConfig } from '../../config/load.ts'
+import { startServer } from '../../server/serve.ts'
+import { createLogger } from '../../telemetry/logger.ts'
+import type { Io } from '../io.ts'
+import { number } from '../options.ts'
+
+export function registerServe(program: Command, io: Io): void {
+  program
+    .command('serve')
+    .description('Run the orchestrator: API, dashboard and MCP on one port.')
+    .option('--listen <host:port>', 'address and port')
+    .option('--config <file>', 'settings file')
+    .option('--engine <name>', 'auto, qemu-kvm or qemu-tcg')
+    .option('--log <level>', 'debug, info, warn or error')
+    .option('--idle-exit <seconds>', 'exit after this long without work or clients', number('idle-exit'))
+    .option('--background', 'take a free port where the configured one is in use')
+    .action(
+      async (options: {
+        listen?: string
+        config?: string
+        engine?: string
+        log?: string
+        idleExit?: number
+        background?: true
+      }) => {
+        const { listen, engine, log, idleExit: idleExitSeconds } = options
+        const { config } = loadConfig({ listen, engine, log, idleExitSeconds }, options.config, io.env)
+        const logger = createLogger(config.log)
+        await using server = await startServer(config, logger, { anyPort: options.background === true })
+        logger.info({ url: server.url }, `dashboard and API at ${server.url}`)
+        const why = await Promise.race([server.idle.then(() => 'idle'), aborted(io.signal).then(() => 'asked to')])
+        logger.info(`stopping: ${why}`)
+      },
+    )
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve()
+    signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+}
