@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream'
 import type { NetworkPolicy } from '../contracts/network.ts'
-import type { TokenUsage } from '../contracts/usage.ts'
+import type { TokenUsage, UsageGrouping, UsageRow } from '../contracts/usage.ts'
 
 /** One model request, counted from its answer. `costUsd` is null where the model has no known price. */
 export interface ModelUsage extends TokenUsage {
@@ -51,4 +51,10 @@ export interface Gateway {
   open(context: EgressContext): EgressSession
   /** Whether a user's model requests would carry a credential, and of which kind. */
   credentialKind(userId: string): 'api-key' | 'oauth' | undefined
+}
+
+/** What was spent, for people. */
+export interface UsageReport {
+  /** Sums by `by` over all records at or after `since` (ISO 8601 in UTC); of every user where `userId` is undefined. */
+  query(userId: string | undefined, by: UsageGrouping, since: string | undefined): Promise<UsageRow[]>
 }
