@@ -1,8 +1,9 @@
 import { setImmediate as yieldToOthers, setTimeout as sleep } from 'node:timers/promises'
+import { storing } from '../store/failures.ts'
 import type { TaskStream } from './hub.ts'
 import type { Payloads, StagedPayload } from './payloads.ts'
 import type { EncodedEvent, EventRecord } from './record.ts'
-import { storing, type EventStore } from './store.ts'
+import type { EventStore } from './store.ts'
 
 /** How appends are gathered into transactions. */
 export interface CommitLimits {

@@ -1,12 +1,13 @@
 import { VivariumError } from '../contracts/errors.ts'
 import type { NewEvent, TaskEvent } from '../contracts/event.ts'
 import type { Database } from '../store/database.ts'
+import { storing } from '../store/failures.ts'
 import { Committer, type CommitLimits, type StagedEvent } from './committer.ts'
 import { follow } from './follow.ts'
 import { Hub, type HubLimits } from './hub.ts'
 import { openPayloads, type StagedPayload } from './payloads.ts'
 import { encodeEvent, type EncodedEvent } from './record.ts'
-import { createEventStore, storing } from './store.ts'
+import { createEventStore } from './store.ts'
 import type { EventLog } from './types.ts'
 
 export interface EventLogOptions extends Partial<HubLimits & CommitLimits> {

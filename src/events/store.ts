@@ -1,6 +1,6 @@
-import { VivariumError } from '../contracts/errors.ts'
 import type { TaskEvent } from '../contracts/event.ts'
 import type { Database } from '../store/database.ts'
+import { storing } from '../store/failures.ts'
 import type { Payloads } from './payloads.ts'
 import { decodeEvent, endsTask, type EventRecord } from './record.ts'
 
@@ -78,16 +78,5 @@ export function createEventStore(database: Database, payloads: Payloads): EventS
         }
         await payloads.removeAll(taskId)
       }),
-  }
-}
-
-/** Runs `work`; whatever it throws becomes `storage_failed` with a sentence that begins with `what`. */
-export async function storing<Result>(what: string, work: () => Promise<Result>): Promise<Result> {
-  try {
-    return await work()
-  } catch (error) {
-    if (error instanceof VivariumError) throw error
-    const why = error instanceof Error ? error.message : String(error)
-    throw new VivariumError('storage_failed', `${what}: ${why}`, { cause: error })
   }
 }
