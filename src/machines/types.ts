@@ -53,6 +53,8 @@ export interface Vmm {
   readonly identity: ProcessIdentity
   /** Resolves once the process is gone, with a sentence that says how it ended. */
   readonly exited: Promise<string>
+  /** Resolves once the guest's init has opened its end of the control stream. May never resolve, never rejects. */
+  readonly guestUp: Promise<void>
   /** The last 64 KiB of the guest's serial console: for error messages only, hostile text. */
   consoleTail(): Promise<string>
   /** Writes the guest's whole memory to `path` (tests and post-mortems). */
@@ -75,6 +77,8 @@ export interface Engine {
 }
 
 export interface MachineOptions {
+  /** The id to give it, for a caller that must know it before (its egress session names it); a fresh one otherwise. */
+  id?: string
   userId: string
   taskId: string | null
   memoryMib: number

@@ -1,0 +1,42 @@
+import { chmod, chown, mkdir, readdir, rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+
+/** The two folders of one machine. */
+export interface MachineFolders {
+  /** Sockets; all that the VMM sees of the host's files. */
+  runDir: string
+  /** Disks and the VMM's log; closed to everybody else. */
+  diskDir: string
+}
+
+/** Makes a folder, and those above it that are missing, such that users of other uids can pass through but not list it. */
+export async function makeReachable(folder: string): Promise<void> {
+  const first = await mkdir(folder, { recursive: true, mode: 0o711 })
+  if (first === undefined) return
+  // The mode above is cut by the umask of whoever starts us.
+  for (let made = folder; made.length >= first.length; made = dirname(made)) await chmod(made, 0o711)
+}
+
+/** Makes a machine's folders; the run folder belongs to the VMM's uid. Fails if either exists: ids are never used twice. */
+export async function makeFolders({ runDir, diskDir }: MachineFolders, uid: number | undefined): Promise<void> {
+  await makeReachable(dirname(runDir))
+  await mkdir(dirname(diskDir), { recursive: true, mode: 0o700 })
+  await mkdir(diskDir, { mode: 0o700 })
+  await mkdir(runDir, { mode: 0o700 })
+  if (uid !== undefined) await chown(runDir, uid, uid)
+}
+
+/** Removes a machine's folders with all that is in them. Its processes must be gone: they could swap a folder for a link. */
+export async function removeFolders({ runDir, diskDir }: MachineFolders): Promise<void> {
+  await rm(runDir, { recursive: true, force: true })
+  await rm(diskDir, { recursive: true, force: true })
+}
+
+/** What machines and engine probes name their folders and logs. */
+const OURS = /^(vm_[0-9a-z]{12}|probe-[0-9a-f]{8}(\.log)?)$/
+
+/** Names below `folder` that belong to a machine or a probe. */
+export async function machineEntries(folder: string): Promise<{ name: string; path: string }[]> {
+  const names = await readdir(folder).catch(() => []) // not made yet
+  return names.filter((name) => OURS.test(name)).map((name) => ({ name, path: join(folder, name) }))
+}

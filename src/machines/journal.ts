@@ -1,0 +1,59 @@
+import type { Database } from '../store/database.ts'
+import type { MachinesTable } from '../store/tables.ts'
+import type { ProcessIdentity } from './types.ts'
+import { canLeaseUids, leaseUid } from './uid-lease.ts'
+
+export type NewJournalEntry = Omit<MachinesTable, 'uid' | 'pid' | 'startTime'>
+
+/** What was written down of a machine, with its process as far as it got. */
+export type JournalEntry = Omit<MachinesTable, 'uid' | 'pid' | 'startTime'> & {
+  uid: number | undefined
+  identity: ProcessIdentity | undefined
+}
+
+/** The journal of machines: written before anything of a machine exists, cleared when nothing of it is left. */
+export class Journal {
+  readonly #database: Database
+  #lastLease: Promise<unknown> = Promise.resolve()
+
+  constructor(database: Database) {
+    this.#database = database
+  }
+
+  /** Writes a machine down and leases it a uid, which is undefined where uids can't be had. */
+  add(entry: NewJournalEntry): Promise<number | undefined> {
+    // One after the other: a lease is only taken once it is written down.
+    const added = this.#lastLease.then(() => this.#add(entry))
+    this.#lastLease = added.catch(() => {}) // the caller hears of it
+    return added
+  }
+
+  async setProcess(id: string, { pid, startTime }: ProcessIdentity): Promise<void> {
+    await this.#database.updateTable('machines').set({ pid, startTime }).where('id', '=', id).execute()
+  }
+
+  async remove(id: string): Promise<void> {
+    await this.#database.deleteFrom('machines').where('id', '=', id).execute()
+  }
+
+  async all(): Promise<JournalEntry[]> {
+    const rows = await this.#database.selectFrom('machines').selectAll().execute()
+    return rows.map(({ uid, pid, startTime, ...entry }) => ({
+      ...entry,
+      uid: uid ?? undefined,
+      identity: pid === null || startTime === null ? undefined : { pid, startTime },
+    }))
+  }
+
+  async #add(entry: NewJournalEntry): Promise<number | undefined> {
+    const uid = (await canLeaseUids()) ? await leaseUid(await this.#takenUids()) : undefined
+    const row = { ...entry, uid: uid ?? null, pid: null, startTime: null }
+    await this.#database.insertInto('machines').values(row).execute()
+    return uid
+  }
+
+  async #takenUids(): Promise<Set<number>> {
+    const rows = await this.#database.selectFrom('machines').select('uid').execute()
+    return new Set(rows.map(({ uid }) => uid).filter((uid) => uid !== null))
+  }
+}

@@ -1,0 +1,122 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { z } from 'zod'
+import { killMachineProcesses } from '../kill.ts'
+import { isRunning, untilGone } from '../process-identity.ts'
+import type { ProcessIdentity, Vmm } from '../types.ts'
+import { CONSOLE_BYTES } from './args.ts'
+import { dumpGuestMemory } from './dump.ts'
+import type { Qmp } from './qmp.ts'
+
+/** How the guest itself ended the machine: QEMU's `ShutdownCause`, for people. */
+const GUEST_STOPS: Record<string, string> = {
+  'guest-shutdown': 'the guest powered itself off',
+  'guest-reset': "the guest's kernel crashed or rebooted",
+  'guest-panic': "the guest's kernel crashed",
+}
+
+const Shutdown = z.object({ reason: z.string() })
+const PortChange = z.object({ id: z.string(), open: z.boolean() })
+const Status = z.object({ status: z.string() })
+
+export interface QemuVmmOptions {
+  id: string
+  identity: ProcessIdentity
+  uid: number | undefined
+  runDir: string
+  qmp: Qmp
+  /** How the process ended, where it is our child; otherwise it is watched. */
+  ended: Promise<string> | undefined
+}
+
+/** A running QEMU, watched through its monitor. */
+export class QemuVmm implements Vmm {
+  readonly identity: ProcessIdentity
+  readonly exited: Promise<string>
+  readonly guestUp: Promise<void>
+  readonly #options: QemuVmmOptions
+  #console = Buffer.alloc(0)
+  /** Why we end it, when it did not end by itself. */
+  #reason: string | undefined
+  #killed: Promise<void> | undefined
+
+  constructor(options: QemuVmmOptions) {
+    this.#options = options
+    this.identity = options.identity
+    this.exited = this.#watchProcess()
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.guestUp = promise
+    const { qmp } = options
+    qmp.on('qemu:VSERPORT_CHANGE', (data) => {
+      const change = PortChange.safeParse(data).data
+      if (change?.id === 'control' && change.open) resolve()
+    })
+    qmp.on('qemu:SHUTDOWN', (data) => {
+      const reason = Shutdown.safeParse(data).data?.reason ?? ''
+      this.#stop(GUEST_STOPS[reason] ?? `it was told to stop (${reason})`)
+    })
+    qmp.on('qemu:STOP', () => void this.checkStatus())
+  }
+
+  /** Ends the machine if its processors have stopped for good, e.g. because virtualisation failed under them. */
+  async checkStatus(): Promise<void> {
+    const status = await this.#options.qmp.execute('query-status').then(Status.parse, () => undefined) // then it ends by itself
+    if (status?.status === 'internal-error') this.#stop('the virtual processor failed (QEMU: internal-error)')
+    if (status?.status === 'shutdown') this.#stop('the guest powered itself off or crashed')
+  }
+
+  async consoleTail(): Promise<string> {
+    // QEMU forgets what it hands out, so what was read before is kept here.
+    const fresh = await this.#options.qmp
+      .execute('ringbuf-read', { device: 'console', size: CONSOLE_BYTES, format: 'base64' })
+      .then(z.string().parse, () => '') // QEMU is gone: what we have is all there is
+    const bytes = Buffer.concat([this.#console, Buffer.from(fresh, 'base64')])
+    this.#console = bytes.subarray(Math.max(0, bytes.length - CONSOLE_BYTES))
+    return this.#console.toString('utf8')
+  }
+
+  dumpMemory(path: string): Promise<void> {
+    return dumpGuestMemory(this.#options.qmp, this.#options.runDir, this.#options.uid, path)
+  }
+
+  kill(): Promise<void> {
+    this.#reason ??= 'it was destroyed'
+    this.#killed ??= this.#kill().catch((error: unknown) => {
+      this.#killed = undefined // the next call tries again
+      throw error
+    })
+    return this.#killed
+  }
+
+  async #kill(): Promise<void> {
+    this.#options.qmp.close()
+    await killMachineProcesses(this.#options)
+    await this.exited
+  }
+
+  #stop(reason: string): void {
+    this.#reason ??= reason
+    this.consoleTail()
+      .then(() => this.kill())
+      .catch(() => {}) // the owner's own kill() will meet the same error and report it
+  }
+
+  async #watchProcess(): Promise<string> {
+    const { ended, identity, qmp } = this.#options
+    const how = await ended?.catch(() => undefined) // can't fail once it runs
+    // The sandbox's helper was killed, or this is not our child: look for the process itself.
+    if (await isRunning(identity)) await untilGone(identity)
+    qmp.close()
+    return `QEMU ended: ${this.#reason ?? how ?? 'its process is gone'}`
+  }
+}
+
+/** Waits for `vmm` to end, at most `ms`; whether it did. */
+export async function endsWithin(vmm: Vmm, ms: number, signal?: AbortSignal): Promise<boolean> {
+  const timer = new AbortController()
+  const stop = signal === undefined ? timer.signal : AbortSignal.any([timer.signal, signal])
+  try {
+    return await Promise.race([vmm.exited.then(() => true), sleep(ms, false, { signal: stop })])
+  } finally {
+    timer.abort()
+  }
+}
