@@ -1,0 +1,110 @@
+import type { AddressInfo } from 'node:net'
+import { Server } from 'node:http'
+import { createAdaptorServer, type Http2Bindings, type HttpBindings, type WebSocketServerLike } from '@hono/node-server'
+import { WebSocketServer } from 'ws'
+import { VivariumError } from '../contracts/errors.ts'
+
+/** Clients have nothing to say on a stream but control frames. */
+const MAX_CLIENT_MESSAGE_BYTES = 4096
+
+/** A large workspace over a slow line takes its time. */
+const REQUEST_TIMEOUT_MS = 3_600_000
+
+/** After this long without a byte the kernel asks whether a client is still there. */
+const TCP_KEEPALIVE_MS = 30_000
+
+/** What running answers get to end after `close`, in ms. */
+const CLOSE_GRACE_MS = 2000
+
+/** WebSocket close code "going away" (RFC 6455, 7.4.1). */
+const GOING_AWAY = 1001
+
+export interface Listener extends AsyncDisposable {
+  /** e.g. `http://127.0.0.1:8080` */
+  url: string
+  port: number
+  /** Takes no more requests, lets running answers end for a moment, then cuts what is left. Idempotent. */
+  close(): Promise<void>
+}
+
+/** How requests are answered: an app's `fetch`. The bindings carry what a WebSocket upgrade needs. */
+export type AnswerRequest = (request: Request, bindings: HttpBindings | Http2Bindings) => Response | Promise<Response>
+
+/**
+ * Puts an app on a port; port 0 takes a free one. Rejects with `conflict` where the port is taken, unless `anyPort` says
+ * that a free one will do, and with `setup_required` where the address can't be had at all.
+ */
+export async function listen(
+  fetch: AnswerRequest,
+  address: { host: string; port: number },
+  options: { anyPort: boolean } = { anyPort: false },
+): Promise<Listener> {
+  const sockets = new WebSocketServer({ noServer: true, maxPayload: MAX_CLIENT_MESSAGE_BYTES })
+  const server = createAdaptorServer({
+    fetch,
+    hostname: address.host,
+    // Replacing the global Request would reach into every other part of the process.
+    overrideGlobalObjects: false,
+    // The adaptor is made for this very class, but declares its options less exactly than the class does.
+    websocket: { server: sockets as unknown as WebSocketServerLike },
+    serverOptions: {
+      keepAlive: true,
+      keepAliveInitialDelay: TCP_KEEPALIVE_MS,
+      requestTimeout: REQUEST_TIMEOUT_MS,
+    },
+  })
+  if (!(server instanceof Server)) throw new TypeError('the adaptor made no HTTP/1.1 server')
+  const { port } = await bind(server, address).catch((error: unknown) => {
+    if (options.anyPort && error instanceof VivariumError && error.code === 'conflict') {
+      return bind(server, { ...address, port: 0 })
+    }
+    throw error
+  })
+  const host = bare(address.host)
+  const close = once(() => stop(server, sockets))
+  return {
+    url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
+    port,
+    close,
+    [Symbol.asyncDispose]: close,
+  }
+}
+
+async function stop(server: Server, sockets: WebSocketServer): Promise<void> {
+  for (const socket of sockets.clients) socket.close(GOING_AWAY, 'the server stops')
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+  server.closeIdleConnections()
+  const cut = setTimeout(() => {
+    for (const socket of sockets.clients) socket.terminate()
+    server.closeAllConnections()
+  }, CLOSE_GRACE_MS)
+  await closed
+  clearTimeout(cut)
+}
+
+function bind(server: Server, { host, port }: { host: string; port: number }): Promise<AddressInfo> {
+  return new Promise((resolve, reject) => {
+    const refused = (error: NodeJS.ErrnoException): void => {
+      const taken = error.code === 'EADDRINUSE'
+      const why = taken ? 'something else listens there already' : error.message
+      const message = `Cannot listen on ${host}:${port}: ${why}. Choose another address with --listen or VIVARIUM_LISTEN.`
+      reject(new VivariumError(taken ? 'conflict' : 'setup_required', message, { cause: error }))
+    }
+    server.once('error', refused)
+    server.listen(port, bare(host), () => {
+      server.off('error', refused)
+      const address = server.address()
+      if (address !== null && typeof address === 'object') resolve(address)
+    })
+  })
+}
+
+/** An IPv6 address without its brackets. */
+function bare(host: string): string {
+  return host.replace(/^\[(.*)\]$/, '$1')
+}
+
+function once<Value>(make: () => Value): () => Value {
+  let made: { value: Value } | undefined
+  return () => (made ??= { value: make() }).value
+}

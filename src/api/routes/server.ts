@@ -1,0 +1,76 @@
+import { createRoute } from '@hono/zod-openapi'
+import { VivariumError } from '../../contracts/errors.ts'
+import { Health, Ready, UsageQuery } from '../../contracts/server.ts'
+import { renderMetrics } from '../metrics.ts'
+import { answers, bytes, newRouter, problems, schemas } from '../router.ts'
+import type { ApiOptions, ApiServices } from '../types.ts'
+
+const health = createRoute({
+  method: 'get',
+  path: '/health',
+  summary: 'Whether the process lives',
+  responses: { 200: answers(Health, 'It does') },
+})
+
+const ready = createRoute({
+  method: 'get',
+  path: '/ready',
+  summary: 'Whether tasks can run',
+  responses: { 200: answers(Ready, 'They can'), ...problems },
+})
+
+const metrics = createRoute({
+  method: 'get',
+  path: '/metrics',
+  summary: 'Numbers for Prometheus',
+  responses: { 200: bytes('text/plain', 'Prometheus text format') },
+})
+
+const version = createRoute({
+  method: 'get',
+  path: '/version',
+  summary: 'This program and each engine found',
+  responses: { 200: answers(schemas.version, 'Versions'), ...problems },
+})
+
+const usage = createRoute({
+  method: 'get',
+  path: '/usage',
+  summary: "Tokens and cost: one's own, for the owner everybody's",
+  request: { query: UsageQuery },
+  responses: { 200: answers(schemas.usageList, 'Sums'), ...problems },
+})
+
+/** What supervisors ask, without a key. */
+export function probeRoutes(services: ApiServices) {
+  const router = newRouter()
+  router.openapi(health, (c) => c.json({ status: 'ok' as const }, 200))
+  router.openapi(ready, async (c) => {
+    const reason = await services.notReady()
+    if (reason !== undefined) throw new VivariumError('setup_required', reason)
+    return c.json({ ready: true as const }, 200)
+  })
+  return router
+}
+
+export function metricsRoutes(services: ApiServices, options: ApiOptions) {
+  const router = newRouter()
+  router.openapi(metrics, (c) => {
+    const text = renderMetrics(services, options)
+    return c.body(text, 200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' })
+  })
+  return router
+}
+
+export function serverRoutes({ identity, usage: report, version: versionInfo }: ApiServices) {
+  const router = newRouter()
+  router.openapi(version, async (c) => c.json(await versionInfo(), 200))
+  router.openapi(usage, async (c) => {
+    const { by, since } = c.req.valid('query')
+    const user = c.get('user')
+    const scope = identity.isOwner(user.id) ? undefined : user.id
+    const from = since === undefined ? undefined : new Date(since).toISOString()
+    return c.json({ items: await report.query(scope, by, from) }, 200)
+  })
+  return router
+}
