@@ -1,0 +1,35 @@
+import { request as httpRequest, type OutgoingHttpHeaders } from 'node:http'
+import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2'
+import { PassThrough } from 'node:stream'
+import { answerText } from './answer.ts'
+import { parseAuthority } from './authority.ts'
+import { dial } from './dial.ts'
+import { endToEnd } from './headers.ts'
+import { exchange, passAnswer, UpstreamError } from './relay.ts'
+import type { Way } from './way.ts'
+
+/** A plain HTTP request to an allowed host, as a proxy forwards it: apt and old mirrors speak no TLS. */
+export async function forward(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, way: Way): Promise<void> {
+  const method = headers[':method'] ?? 'GET'
+  const authority = headers[':authority'] ?? ''
+  if (headers[':scheme'] !== 'http') return answerText(stream, 400, 'Use CONNECT for anything but http.')
+  const destination = parseAuthority(authority, 80)
+  if (destination === undefined) return answerText(stream, 400, 'The request names no host.')
+  const dialled = await dial(destination, way.policy, way.resolve)
+  if (dialled.kind !== 'connected') return answerText(stream, ...way.refusal(destination, dialled))
+
+  const { socket, rule } = dialled
+  try {
+    const outgoing: OutgoingHttpHeaders = { ...endToEnd(headers), host: authority, connection: 'close' }
+    const path = headers[':path'] ?? '/'
+    const request = httpRequest({ createConnection: () => socket, method, path, headers: outgoing })
+    const response = await exchange(stream, request, new PassThrough())
+    await passAnswer(stream, response, { method })
+  } catch (error) {
+    if (error instanceof UpstreamError) answerText(stream, 502, `${authority} did not answer: ${error.message}.`)
+    else if (!stream.headersSent) answerText(stream, 400, 'The request could not be forwarded.')
+  } finally {
+    socket.destroy()
+    way.decided({ ...destination, allowed: true, rule, bytesOut: socket.bytesWritten, bytesIn: socket.bytesRead })
+  }
+}

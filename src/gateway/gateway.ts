@@ -1,0 +1,55 @@
+import type { Config } from '../config/schema.ts'
+import type { Database } from '../store/database.ts'
+import type { Logger } from '../telemetry/types.ts'
+import type { CredentialSource } from './credentials.ts'
+import { limitLookups, systemResolve, type Resolve } from './dial.ts'
+import { Ledger } from './ledger.ts'
+import { ModelUpstream } from './model.ts'
+import { Policy } from './policy.ts'
+import { registryDestinations, type Registries } from './registries.ts'
+import { Session } from './session.ts'
+import type { EgressContext, EgressSession, Gateway } from './types.ts'
+import { Way } from './way.ts'
+
+export interface GatewayOptions {
+  config: Pick<Config, 'anthropic' | 'network'>
+  database: Database
+  credentials: CredentialSource
+  /** Package registries this host is configured for: every machine may reach them. */
+  registries: Registries
+  /**
+   * Whether a user's own rules may open private addresses, such as services on this host: true for those who could reach
+   * them without us.
+   */
+  isTrusted: (userId: string) => boolean
+  log: Logger
+  resolve?: Resolve
+}
+
+/** The guests' only way out of their machines. */
+export function createGateway(options: GatewayOptions): Gateway {
+  const { config, credentials } = options
+  const registries = registryDestinations(options.registries)
+
+  function open(context: EgressContext): EgressSession {
+    const { machineId, taskId, userId } = context
+    const log = options.log.child({ machineId, taskId })
+    const policy = new Policy({
+      settings: config.network.allow,
+      task: context.policy?.allow ?? [],
+      taskIsTrusted: options.isTrusted(userId),
+      registries,
+    })
+    const ledger = new Ledger(context, options.database, log)
+    const model = new ModelUpstream({
+      url: config.anthropic.upstream,
+      credential: () => credentials(userId),
+      ledger,
+      onError: context.onModelError,
+    })
+    const way = new Way(policy, limitLookups(options.resolve ?? systemResolve), context.onEgress)
+    return new Session({ model, way, ledger, log })
+  }
+
+  return { open, credentialKind: (userId) => credentials(userId)?.kind }
+}

@@ -1,0 +1,90 @@
+import type { ClientRequest, IncomingMessage } from 'node:http'
+import type { OutgoingHttpHeaders, ServerHttp2Stream } from 'node:http2'
+import { finished, Transform } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { endToEnd } from './headers.ts'
+import { IDLE_TIMEOUT_MS } from './limits.ts'
+
+/** Thrown when no answer came from the upstream, for a reason that is the upstream's. */
+export class UpstreamError extends Error {
+  override readonly name = 'UpstreamError'
+}
+
+/** Thrown when a guest's body is larger than it may be. */
+export class BodyTooLargeError extends Error {
+  override readonly name = 'BodyTooLargeError'
+}
+
+/** A transform that shows every chunk to `onChunk` (which may throw) and the end to `onEnd`. */
+export function tap(onChunk: (chunk: Buffer) => void, onEnd?: () => void): Transform {
+  return new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      try {
+        onChunk(chunk)
+        done(null, chunk)
+      } catch (error) {
+        done(error instanceof Error ? error : new Error(String(error)))
+      }
+    },
+    flush(done) {
+      onEnd?.()
+      done()
+    },
+  })
+}
+
+/** Lets at most `maxBytes` pass. */
+export function cap(maxBytes: number): Transform {
+  let left = maxBytes
+  return tap((chunk) => {
+    left -= chunk.length
+    if (left < 0) throw new BodyTooLargeError(`The request is larger than ${maxBytes} bytes.`)
+  })
+}
+
+/**
+ * Sends the guest's body to the upstream and resolves with the upstream's answer. The body may still be on its way then:
+ * an upstream may answer early and read no further. Rejects with what ended it: UpstreamError, BodyTooLargeError, or the
+ * guest's own leaving. The guest's stream stays open for an answer, which is why this is no `pipeline`.
+ */
+export function exchange(
+  stream: ServerHttp2Stream,
+  request: ClientRequest,
+  filter: Transform,
+): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    const giveUp = (error: Error) => {
+      reject(error)
+      request.destroy()
+    }
+    request.setTimeout(IDLE_TIMEOUT_MS, () => giveUp(new UpstreamError('no answer')))
+    request.once('response', resolve)
+    request.once('close', () => reject(new UpstreamError('closed the connection')))
+    // Stays for the request's whole life: after the answer has begun, its own stream reports what goes wrong.
+    request.on('error', (error: NodeJS.ErrnoException) => reject(new UpstreamError(error.code ?? error.message)))
+    filter.once('error', giveUp)
+    finished(stream, { writable: false }, (error) => {
+      if (error != null) giveUp(new Error('The guest left.', { cause: error }))
+    })
+    stream.pipe(filter).pipe(request)
+  })
+}
+
+/** Passes the upstream's answer to the guest, through `through` if given. Rejects when either side breaks off. */
+export async function passAnswer(
+  stream: ServerHttp2Stream,
+  response: IncomingMessage,
+  options: { method: string; drop?: (name: string) => boolean; through?: Transform },
+): Promise<void> {
+  if (stream.destroyed || stream.closed) {
+    response.destroy()
+    throw new Error('The guest left.')
+  }
+  const headers = Object.entries(endToEnd(response.headers)).filter(([name]) => options.drop?.(name) !== true)
+  const status = response.statusCode ?? 502
+  const hasBody = options.method !== 'HEAD' && ![204, 205, 304].includes(status)
+  const answer: OutgoingHttpHeaders = { ...Object.fromEntries(headers), ':status': status }
+  stream.respond(answer, { endStream: !hasBody })
+  if (!hasBody) return void response.resume()
+  await (options.through === undefined ? pipeline(response, stream) : pipeline(response, options.through, stream))
+}
