@@ -1,6 +1,7 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import * as fc from 'fast-check'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { NewEvent, TaskEvent } from '../contracts/event.ts'
@@ -38,12 +39,14 @@ const seqs = (events: TaskEvent[]) => events.map((event) => event.seq)
 const upTo = (count: number) => Array.from({ length: count }, (_, index) => index + 1)
 
 test('an event is stored before anyone sees it', async () => {
+  // A connection of its own sees only what is committed.
+  using committed = new DatabaseSync(join(dir, 'test.db'))
   await using log = await open()
   const taskId = newId('t')
   const reading = (async () => {
     for await (const event of log.follow(taskId, 1)) {
-      const row = await database.selectFrom('events').where('seq', '=', event.seq).select('bodyJson').executeTakeFirst()
-      expect(row?.bodyJson).toBe('{"text":"hello"}')
+      const row = committed.prepare('SELECT body_json AS body FROM events WHERE seq = ?').get(event.seq)
+      expect(row).toEqual({ body: '{"text":"hello"}' })
       return event
     }
   })()
@@ -174,6 +177,31 @@ test('a huge body is kept beside the log and comes back as it was, live and stor
   expect(row).toMatchObject({ bodyJson: '', payloadBytes: file.length })
   expect(await readdir(payloadDir())).toEqual(expect.arrayContaining([taskId, 'staging']))
   expect(await readdir(join(payloadDir(), 'staging'))).toEqual([])
+})
+
+test('a huge body that takes time to write is not overtaken by what the task says next', async () => {
+  await using log = await open({ windowMs: 0 })
+  const taskId = newId('t')
+  const sizes = [5_000_000, 1, 70_000, 2, 3]
+  const lastSeqs = await Promise.all(sizes.map((size) => log.append(taskId, [text('x'.repeat(size))])))
+  expect(lastSeqs).toEqual([1, 2, 3, 4, 5])
+  const lengths = (await log.read(taskId, 1, 10)).map((event) => (event.type === 'text' ? event.text.length : 0))
+  expect(lengths).toEqual(sizes)
+})
+
+test('closing waits for every append, also when a later one has already failed', async () => {
+  const log = await open({ windowMs: 50 })
+  const taskId = newId('t')
+  const kept = log.append(taskId, [text('kept')])
+  await rm(join(payloadDir(), 'staging'), { recursive: true })
+  const failed = log.append(taskId, [text('x'.repeat(100_000))])
+  const outcomes = Promise.allSettled([kept, failed])
+  await log[Symbol.asyncDispose]()
+  expect(await database.selectFrom('events').select('seq').execute()).toEqual([{ seq: 1 }])
+  expect(await outcomes).toMatchObject([
+    { status: 'fulfilled', value: 1 },
+    { status: 'rejected', reason: { code: 'storage_failed' } },
+  ])
 })
 
 test('what a killed orchestrator had staged is removed at start', async () => {
