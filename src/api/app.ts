@@ -45,10 +45,9 @@ export function createApp(services: ApiServices, options: ApiOptions): OpenAPIHo
 
 function mountApi(app: OpenAPIHono<AppEnv>, services: ApiServices, options: ApiOptions): void {
   // Supervisors and Prometheus look at the root by habit.
-  app.route('/', withoutDocs(probeRoutes(services)))
-  app.use('/metrics', requireUser(services.identity))
-  app.route('/', withoutDocs(metricsRoutes(services, options)))
-
+  for (const path of ['/health', '/ready', '/metrics']) {
+    app.get(path, (c) => app.fetch(new Request(new URL(`/api/v1${path}`, c.req.url), { headers: c.req.raw.headers })))
+  }
   app.route('/api/v1', probeRoutes(services))
   app.route('/api/v1', sessionRoutes(services))
   app.get('/api/v1/openapi.json', (c) => c.json(openApi(app, options)))
@@ -70,12 +69,6 @@ function mountDocs(app: OpenAPIHono<AppEnv>, options: ApiOptions): void {
     description: 'An API key: vv_…',
   })
   app.get('/api/docs', (c) => c.html(renderDocs(openApi(app, options)), 200, { 'content-security-policy': DOCS_CSP }))
-}
-
-/** The routes alone: what is served twice is described once. */
-function withoutDocs(router: OpenAPIHono<AppEnv>): OpenAPIHono<AppEnv> {
-  router.openAPIRegistry.definitions.length = 0
-  return router
 }
 
 function openApi(app: OpenAPIHono<AppEnv>, options: ApiOptions) {

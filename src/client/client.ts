@@ -22,46 +22,46 @@ export function createClient(options: ClientOptions): VivariumClient {
     vms: machinesClient(http),
     users: {
       list: async (call) => (await http.json(UserList, 'GET', '/users', call)).items,
-      create: (name, call) => http.json(User, 'POST', '/users', { ...call, json: { name } }),
-      remove: (id, call) => nothing(http.send('DELETE', `/users/${segment(id)}`, call)),
+      create: async (name, call) => http.json(User, 'POST', '/users', { ...call, json: { name } }),
+      remove: async (id, call) => nothing(http.send('DELETE', `/users/${segment(id)}`, call)),
     },
     keys: {
       list: async (call) => (await http.json(KeyList, 'GET', '/keys', call)).items,
-      create: (request = {}, call = {}) => http.json(NewApiKey, 'POST', '/keys', { ...call, json: request }),
-      remove: (id, call) => nothing(http.send('DELETE', `/keys/${segment(id)}`, call)),
+      create: async (request = {}, call = {}) => http.json(NewApiKey, 'POST', '/keys', { ...call, json: request }),
+      remove: async (id, call) => nothing(http.send('DELETE', `/keys/${segment(id)}`, call)),
     },
-    me: (call) => http.json(Me, 'GET', '/me', call),
+    me: async (call) => http.json(Me, 'GET', '/me', call),
     usage: async (query = {}, call = {}) => (await http.json(UsageList, 'GET', '/usage', { ...call, query })).items,
-    health: (call) => http.json(Health, 'GET', '/health', call),
-    ready: (call) => http.json(Ready, 'GET', '/ready', call),
-    version: (call) => http.json(VersionInfo, 'GET', '/version', call),
+    health: async (call) => http.json(Health, 'GET', '/health', call),
+    ready: async (call) => http.json(Ready, 'GET', '/ready', call),
+    version: async (call) => http.json(VersionInfo, 'GET', '/version', call),
   }
 }
 
 function tasksClient(http: Http): TasksClient {
   const at = (id: string, rest = '') => `/tasks/${segment(id)}${rest}`
   return {
-    submit: (request, { idempotencyKey, ...call } = {}) =>
+    submit: async (request, { idempotencyKey, ...call } = {}) =>
       http.json(Task, 'POST', '/tasks', {
         ...call,
         json: request,
         ...(idempotencyKey === undefined ? {} : { headers: { 'idempotency-key': idempotencyKey } }),
       }),
-    get: (id, call) => http.json(Task, 'GET', at(id), call),
-    list: (query = {}, call = {}) => http.json(TaskList, 'GET', '/tasks', { ...call, query }),
-    cancel: (id, call) => http.json(Task, 'POST', at(id, '/cancel'), call),
-    remove: (id, call) => nothing(http.send('DELETE', at(id), call)),
-    events: (id, query = {}, call = {}) => http.json(EventList, 'GET', at(id, '/events'), { ...call, query }),
+    get: async (id, call) => http.json(Task, 'GET', at(id), call),
+    list: async (query = {}, call = {}) => http.json(TaskList, 'GET', '/tasks', { ...call, query }),
+    cancel: async (id, call) => http.json(Task, 'POST', at(id, '/cancel'), call),
+    remove: async (id, call) => nothing(http.send('DELETE', at(id), call)),
+    events: async (id, query = {}, call = {}) => http.json(EventList, 'GET', at(id, '/events'), { ...call, query }),
     follow: (id, { from = 1, signal } = {}) => followTask(http, id, { from, signal }),
     files: async (id, call) => (await http.json(FileList, 'GET', at(id, '/files'), call)).items,
-    file: (id, path, { range, ...call } = {}) =>
+    file: async (id, path, { range, ...call } = {}) =>
       http.download(at(id, `/files/${pathSegments(path)}`), {
         ...call,
         ...(range === undefined ? {} : { headers: { range: rangeHeader(range) } }),
       }),
-    patch: (id, call) => http.download(at(id, '/patch'), call),
-    archive: (id, call) => http.download(at(id, '/archive'), call),
-    upload: (tar, call = {}) =>
+    patch: async (id, call) => http.download(at(id, '/patch'), call),
+    archive: async (id, call) => http.download(at(id, '/archive'), call),
+    upload: async (tar, call = {}) =>
       http.json(Upload, 'POST', '/uploads', { ...call, body: tar, headers: { 'content-type': 'application/x-tar' } }),
   }
 }
@@ -70,13 +70,13 @@ function machinesClient(http: Http): MachinesClient {
   const at = (id: string, rest = '') => `/vms/${segment(id)}${rest}`
   return {
     list: async (call) => (await http.json(MachineList, 'GET', '/vms', call)).items,
-    get: (id, call) => http.json(MachineInfo, 'GET', at(id), call),
-    create: (request = {}, call = {}) => http.json(MachineInfo, 'POST', '/vms', { ...call, json: request }),
-    destroy: (id, call) => nothing(http.send('DELETE', at(id), call)),
-    exec: (id, request, call) => exec(http, id, request, call),
+    get: async (id, call) => http.json(MachineInfo, 'GET', at(id), call),
+    create: async (request = {}, call = {}) => http.json(MachineInfo, 'POST', '/vms', { ...call, json: request }),
+    destroy: async (id, call) => nothing(http.send('DELETE', at(id), call)),
+    exec: async (id, request, call) => exec(http, id, request, call),
     execStream: (id, request, call) => execStream(http, id, request, call),
-    readFile: (id, path, call = {}) => http.download(at(id, '/files'), { ...call, query: { path } }),
-    writeFile: (id, path, body, call = {}) =>
+    readFile: async (id, path, call = {}) => http.download(at(id, '/files'), { ...call, query: { path } }),
+    writeFile: async (id, path, body, call = {}) =>
       nothing(
         http.send('PUT', at(id, '/files'), {
           ...call,

@@ -13,7 +13,14 @@ import { pump } from '../websocket.ts'
 
 const params = z.object({ id: TaskId })
 
-const LastEventId = z.coerce.number().int().nonnegative().optional().catch(undefined)
+/** An id that is none of ours is ignored: the reader then gets everything. */
+const LastEventId = z.coerce
+  .number()
+  .int()
+  .nonnegative()
+  .optional()
+  .catch(undefined)
+  .openapi({ type: 'integer', description: 'Go on after this seq' })
 
 const events = createRoute({
   method: 'get',

@@ -1,0 +1,168 @@
+import { EventEmitter, once } from 'node:events'
+import { Readable } from 'node:stream'
+import { buffer } from 'node:stream/consumers'
+import { VivariumError } from '../../contracts/errors.ts'
+import { newId } from '../../contracts/ids.ts'
+import type { FinalStatus, ResultFile, Task, TaskQuery, TaskRequest, TaskStatus, Upload } from '../../contracts/task.ts'
+import { isFinal } from '../../contracts/task.ts'
+import { NO_TOKENS } from '../../contracts/usage.ts'
+import type { EventLog } from '../../events/types.ts'
+import type { Tasks } from '../../tasks/types.ts'
+
+/** Tasks that do what the test says: nothing runs. */
+export class FakeTasks implements Tasks {
+  readonly cancelled: string[] = []
+  readonly requests: TaskRequest[] = []
+  readonly uploads: Buffer[] = []
+  readonly #tasks = new Map<string, Task>()
+  readonly #files = new Map<string, Buffer>()
+  readonly #keys = new Map<string, string>()
+  readonly #changed = new EventEmitter().setMaxListeners(0)
+  readonly #log: EventLog
+
+  constructor(log: EventLog) {
+    this.#log = log
+  }
+
+  async submit(userId: string, request: TaskRequest, options: { idempotencyKey?: string } = {}): Promise<Task> {
+    const known = this.#keys.get(options.idempotencyKey ?? '')
+    if (known !== undefined) return this.get(userId, known)
+    this.requests.push(request)
+    const task = blankTask(newId('t'), userId, request)
+    this.#tasks.set(task.id, task)
+    if (options.idempotencyKey !== undefined) this.#keys.set(options.idempotencyKey, task.id)
+    await this.status(task.id, 'queued')
+    this.#changed.emit('submit')
+    return task
+  }
+
+  /** Resolves with the newest task once there is one. */
+  async submitted(): Promise<Task> {
+    for (;;) {
+      const task = [...this.#tasks.values()].at(-1)
+      if (task !== undefined) return task
+      await once(this.#changed, 'submit')
+    }
+  }
+
+  /** Resolves once somebody has cancelled the task. */
+  async cancellation(id: string): Promise<void> {
+    while (!this.cancelled.includes(id)) await once(this.#changed, 'cancel')
+  }
+
+  async status(id: string, status: TaskStatus, change: Partial<Task> = {}): Promise<void> {
+    const task = this.#tasks.get(id)
+    if (task !== undefined) this.#tasks.set(id, { ...task, ...change, status })
+    await this.#log.append(id, [{ type: 'status', status }])
+  }
+
+  async finish(id: string, status: FinalStatus = 'succeeded', change: Partial<Task> = {}): Promise<void> {
+    await this.status(id, status, { finishedAt: new Date().toISOString(), exitCode: 0, ...change })
+  }
+
+  addFile(id: string, path: string, content: Buffer, mimeType: string): void {
+    const task = this.#tasks.get(id)
+    if (task === undefined) throw new Error(`no task ${id}`)
+    this.#tasks.set(id, { ...task, files: [...task.files, { path, size: content.length, mimeType }] })
+    this.#files.set(`${id}/${path}`, content)
+  }
+
+  async upload(_userId: string, tar: Readable): Promise<Upload> {
+    const content = await buffer(tar)
+    this.uploads.push(content)
+    return { id: newId('w'), size: content.length }
+  }
+
+  async get(userId: string, id: string): Promise<Task> {
+    const task = this.#tasks.get(id)
+    if (task?.userId !== userId) throw new VivariumError('not_found', `There is no task ${id}.`)
+    return task
+  }
+
+  async list(userId: string, query: TaskQuery): Promise<{ items: Task[] }> {
+    const mine = [...this.#tasks.values()].filter((task) => task.userId === userId)
+    return { items: mine.filter((task) => query.status === undefined || task.status === query.status).toReversed() }
+  }
+
+  async cancel(userId: string, id: string): Promise<Task> {
+    const task = await this.get(userId, id)
+    if (!isFinal(task.status)) await this.finish(id, 'cancelled', { exitCode: null })
+    this.cancelled.push(id)
+    this.#changed.emit('cancel')
+    return this.get(userId, id)
+  }
+
+  async remove(userId: string, id: string): Promise<void> {
+    const task = await this.get(userId, id)
+    if (!isFinal(task.status)) throw new VivariumError('conflict', 'The task still runs; cancel it first.')
+    this.#tasks.delete(id)
+  }
+
+  async wait(userId: string, id: string): Promise<Task> {
+    return this.get(userId, id)
+  }
+
+  async file(
+    userId: string,
+    id: string,
+    path: string,
+    range?: { start: number; end: number },
+  ): Promise<{ file: ResultFile; body: Readable }> {
+    const file = (await this.get(userId, id)).files.find((candidate) => candidate.path === path)
+    const content = this.#files.get(`${id}/${path}`)
+    if (file === undefined || content === undefined) throw new VivariumError('not_found', `There is no file "${path}".`)
+    return { file, body: Readable.from([range === undefined ? content : content.subarray(range.start, range.end + 1)]) }
+  }
+
+  async patch(userId: string, id: string): Promise<Readable> {
+    await this.get(userId, id)
+    return Readable.from([Buffer.from('diff --git a/a b/a\n')])
+  }
+
+  async archive(userId: string, id: string): Promise<Readable> {
+    await this.get(userId, id)
+    return Readable.from([Buffer.from([0x1f, 0x8b])])
+  }
+
+  activeCount(): number {
+    return [...this.#tasks.values()].filter((task) => !isFinal(task.status)).length
+  }
+
+  async recover(): Promise<void> {}
+
+  async [Symbol.asyncDispose](): Promise<void> {}
+}
+
+function blankTask(id: string, userId: string, request: TaskRequest): Task {
+  return {
+    id,
+    userId,
+    status: 'queued',
+    prompt: request.prompt,
+    agent: request.agent,
+    model: request.model ?? null,
+    priority: request.priority,
+    memoryMib: request.memoryMib,
+    vcpus: request.vcpus,
+    timeoutSeconds: request.timeoutSeconds,
+    maxTurns: request.maxTurns ?? null,
+    maxCostUsd: request.maxCostUsd ?? null,
+    repo: request.repo ?? null,
+    network: request.network ?? null,
+    metadata: request.metadata ?? {},
+    createdAt: new Date().toISOString(),
+    startedAt: null,
+    finishedAt: null,
+    waitingUntil: null,
+    vmId: null,
+    exitCode: null,
+    error: null,
+    result: null,
+    costUsd: 0,
+    usage: NO_TOKENS,
+    turns: 0,
+    files: [],
+    hasPatch: false,
+    phases: [],
+  }
+}
