@@ -47,7 +47,6 @@ async function build(into: string): Promise<void> {
     await bundle.close()
   }
   cpSync(join(ROOT, 'guest/rootfs'), join(into, 'guest/rootfs'), { recursive: true })
-  if (!existsSync(join(ROOT, 'web/index.html'))) return
   const { build: viteBuild } = await import('vite')
   await viteBuild({
     root: join(ROOT, 'web'),

@@ -1,0 +1,107 @@
+import type { ErrorCode, Problem } from '../../src/contracts/errors.ts'
+import type { ExecResponse, MachineInfo } from '../../src/contracts/machine.ts'
+import type { Task, TaskList, TaskRequestInput, TaskStatus } from '../../src/contracts/task.ts'
+import type { UsageGrouping, UsageRow } from '../../src/contracts/usage.ts'
+import type { User } from '../../src/contracts/user.ts'
+
+const ROOT = '/api/v1'
+
+/** A refused or failed request. `message` is the server's sentence; `status` is 0 where no server answered. */
+export class ApiError extends Error {
+  readonly status: number
+  readonly code: ErrorCode | undefined
+  /** The input field at fault, as a dotted path. */
+  readonly field: string | undefined
+
+  constructor(status: number, message: string, problem?: Partial<Problem>) {
+    super(message)
+    this.status = status
+    this.code = problem?.code
+    this.field = problem?.field
+  }
+}
+
+async function refusal(response: Response): Promise<ApiError> {
+  const isJson = response.headers.get('content-type')?.includes('json') ?? false
+  // A proxy between us and the server may answer with anything.
+  const problem = isJson ? ((await response.json().catch(() => ({}))) as Partial<Problem>) : {}
+  return new ApiError(response.status, problem.detail ?? `The server answered ${response.status}.`, problem)
+}
+
+async function request(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<Response> {
+  const sends = body !== undefined
+  const response = await fetch(`${ROOT}${path}`, {
+    method,
+    headers: sends ? { 'content-type': 'application/json' } : {},
+    ...(sends ? { body: JSON.stringify(body) } : {}),
+    ...(signal ? { signal } : {}),
+  }).catch((error: unknown) => {
+    if (signal?.aborted) throw error
+    throw new ApiError(0, 'The server cannot be reached.')
+  })
+  if (!response.ok) throw await refusal(response)
+  return response
+}
+
+/** The server is ours and checked its own answer against the same contract, so the shape is taken on trust. */
+async function json<T>(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
+  const response = await request(method, path, body, signal)
+  return (await response.json()) as T
+}
+
+function query(values: Record<string, string | undefined>): string {
+  const given = Object.entries(values).filter((entry): entry is [string, string] => entry[1] !== undefined)
+  return given.length === 0 ? '' : `?${new URLSearchParams(given).toString()}`
+}
+
+const segment = encodeURIComponent
+
+/** Calls of the REST API. All reject with an ApiError. */
+export const api = {
+  me: (signal?: AbortSignal) => json<User>('GET', '/me', undefined, signal),
+  login: (key: string) => request('POST', '/session', { key }),
+  logout: () => request('DELETE', '/session'),
+
+  tasks: (page: { status?: TaskStatus | undefined; cursor?: string | undefined }, signal?: AbortSignal) =>
+    json<TaskList>('GET', `/tasks${query({ ...page, limit: '50' })}`, undefined, signal),
+  task: (id: string, signal?: AbortSignal) => json<Task>('GET', `/tasks/${segment(id)}`, undefined, signal),
+  submit: (task: TaskRequestInput) => json<Task>('POST', '/tasks', task),
+  cancel: (id: string) => request('POST', `/tasks/${segment(id)}/cancel`, {}),
+  remove: (id: string) => request('DELETE', `/tasks/${segment(id)}`),
+  patch: async (id: string, signal?: AbortSignal) =>
+    (await request('GET', taskPath(id, 'patch'), undefined, signal)).text(),
+
+  machines: (signal?: AbortSignal) => json<{ items: MachineInfo[] }>('GET', '/vms', undefined, signal),
+  createMachine: (size: { memoryMib: number; vcpus: number }) => json<MachineInfo>('POST', '/vms', size),
+  destroyMachine: (id: string) => request('DELETE', `/vms/${segment(id)}`),
+  exec: (id: string, command: string) => json<ExecResponse>('POST', `/vms/${segment(id)}/exec`, { command }),
+
+  usage: (by: UsageGrouping, since?: string, signal?: AbortSignal) =>
+    json<{ items: UsageRow[] }>('GET', `/usage${query({ by, since })}`, undefined, signal),
+}
+
+function taskPath(id: string, rest: string): string {
+  return `/tasks/${segment(id)}/${rest}`
+}
+
+/** Address of one result file; every segment of its path is encoded by itself. */
+export function fileUrl(taskId: string, path: string): string {
+  return ROOT + taskPath(taskId, `files/${path.split('/').map(segment).join('/')}`)
+}
+
+/** Address of all result files as a tar.gz. */
+export function archiveUrl(taskId: string): string {
+  return ROOT + taskPath(taskId, 'archive')
+}
+
+/** Address of a task's changes as a git patch. */
+export function patchUrl(taskId: string): string {
+  return ROOT + taskPath(taskId, 'patch')
+}
+
+/** Address of a task's event stream from `from` on. */
+export function streamUrl(taskId: string, from: number): string {
+  const url = new URL(`${ROOT}${taskPath(taskId, 'stream')}?from=${from}`, window.location.href)
+  url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:'
+  return url.href
+}

@@ -1,0 +1,84 @@
+import { infiniteQueryOptions, MutationCache, QueryCache, QueryClient, queryOptions } from '@tanstack/react-query'
+import type { TaskStatus } from '../../src/contracts/task.ts'
+import type { UsageGrouping } from '../../src/contracts/usage.ts'
+import { api, ApiError } from './api.ts'
+import { isFinal } from './status.ts'
+
+const ME = ['me'] as const
+
+/** Whoever is logged in; null when nobody is. */
+export const meQuery = queryOptions({
+  queryKey: ME,
+  queryFn: async ({ signal }) => {
+    try {
+      return await api.me(signal)
+    } catch (error) {
+      if (error instanceof ApiError && error.status === 401) return null
+      throw error
+    }
+  },
+  staleTime: Infinity,
+})
+
+/** A session that ended shows itself by any refused call: then the login page comes up in place of the app. */
+function onError(error: unknown): void {
+  if (error instanceof ApiError && error.status === 401) queryClient.setQueryData(ME, null)
+}
+
+export const queryClient = new QueryClient({
+  queryCache: new QueryCache({ onError }),
+  mutationCache: new MutationCache({ onError }),
+  defaultOptions: {
+    queries: {
+      // What was refused stays refused; a server that restarts is back soon.
+      retry: (failures, error) =>
+        !(error instanceof ApiError && error.status >= 400 && error.status < 500) && failures < 3,
+      refetchOnWindowFocus: true,
+    },
+  },
+})
+
+/** Tasks, newest first, a page after the other. Watched closely while something runs; the more pages, the less often. */
+export function tasksQuery(status: TaskStatus | undefined) {
+  return infiniteQueryOptions({
+    queryKey: ['tasks', status ?? 'all'],
+    queryFn: ({ pageParam, signal }) => api.tasks({ status, cursor: pageParam }, signal),
+    initialPageParam: undefined as string | undefined,
+    getNextPageParam: (page) => page.nextCursor,
+    refetchInterval: ({ state }) => {
+      const pages = state.data?.pages ?? []
+      const active = pages.some((page) => page.items.some((task) => !isFinal(task.status)))
+      return Math.max(1, pages.length) * (active ? 2000 : 5000)
+    },
+  })
+}
+
+/** One task; asked for again until it is final. */
+export function taskQuery(id: string) {
+  return queryOptions({
+    queryKey: ['task', id],
+    queryFn: ({ signal }) => api.task(id, signal),
+    refetchInterval: ({ state }) => (state.data && isFinal(state.data.status) ? false : 4000),
+  })
+}
+
+/** A task's changes as a patch. They never change once they are there. */
+export function patchQuery(id: string) {
+  return queryOptions({ queryKey: ['patch', id], queryFn: ({ signal }) => api.patch(id, signal), staleTime: Infinity })
+}
+
+/** All machines; a booting one is watched closely. */
+export const machinesQuery = queryOptions({
+  queryKey: ['machines'],
+  queryFn: ({ signal }) => api.machines(signal),
+  refetchInterval: ({ state }) => (state.data?.items.some((machine) => machine.state === 'booting') ? 700 : 2000),
+})
+
+/** Tokens and cost by one grouping. */
+export function usageQuery(by: UsageGrouping, since: string | undefined) {
+  return queryOptions({
+    queryKey: ['usage', by, since ?? 'ever'],
+    queryFn: ({ signal }) => api.usage(by, since, signal),
+    refetchInterval: 10_000,
+  })
+}
