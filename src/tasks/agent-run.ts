@@ -1,0 +1,184 @@
+import type { Agent, AgentJob, AgentOutcome, AgentParser } from '../agents/types.ts'
+import { toVivariumError } from '../contracts/errors.ts'
+import { newId } from '../contracts/ids.ts'
+import type { ExecExit, GuestLink } from '../link/types.ts'
+import type { Recorder } from './recorder.ts'
+import type { Timings } from './settings.ts'
+import type { StopReason, StopSwitch } from './stop.ts'
+import { onAbort, pause, timer } from './waiting.ts'
+
+/** An agent that prints more than this only fills the disk. */
+const MAX_OUTPUT_BYTES = 2 * 1024 ** 3
+
+export interface AgentRunOptions {
+  agent: Agent
+  job: AgentJob
+  link: GuestLink
+  /** Resolves with the reason when the machine is lost. */
+  lost: Promise<string>
+  timeoutSeconds: number
+  recorder: Recorder
+  stop: StopSwitch
+  /** Aborts when there is no time left to be patient with the process. */
+  hurry: AbortSignal
+  /** Already scaled to the engine. */
+  timings: Timings
+}
+
+export interface AgentEnd {
+  outcome: AgentOutcome
+  /** Undefined when the process was given up, or its machine lost. */
+  exit: ExecExit | undefined
+  /** Why it was ended, where it did not end by itself. */
+  stopped: StopReason | undefined
+}
+
+const UNKNOWN_EXIT: ExecExit = { code: null, signal: null, outOfMemory: false }
+
+/**
+ * Runs the agent's process to its end and its output into the log. It ends by itself, by its time limit, by `stop`, or some time after
+ * a result when it has nothing left to do. Never rejects for what the guest does.
+ */
+export async function runAgent(options: AgentRunOptions): Promise<AgentEnd> {
+  const { agent, job, link, stop, timeoutSeconds } = options
+  await using cleanup = new AsyncDisposableStack()
+  const parser = agent.parser(job)
+  cleanup.defer(() => parser.close())
+  const run = new AgentProcess(options, parser)
+  cleanup.use(run)
+  const overdue = `The time limit of ${timeoutSeconds} s was over before the agent was done (timeoutSeconds).`
+  cleanup.use(timer(timeoutSeconds * 1000, () => stop.stop('timed_out', overdue)))
+  try {
+    await link.start(run.id, agent.spec(job), stop.signal)
+    void run.feed(agent.input(job))
+    await run.read()
+  } catch (error) {
+    await failed(options, error)
+  }
+  const stopped = stop.reason
+  await run.sweep()
+  // A process that we ended after its result is judged by the result alone.
+  const exit = run.lingered ? { ...UNKNOWN_EXIT, code: 0 } : run.exit
+  return { outcome: parser.outcome(exit ?? UNKNOWN_EXIT), exit, stopped }
+}
+
+/** Makes what broke the run its reason to stop. When the link is gone, the machine usually says why a moment later. */
+async function failed({ stop, lost, timings }: AgentRunOptions, error: unknown): Promise<void> {
+  const { code, message } = toVivariumError(error)
+  if (code === 'guest_lost') await Promise.race([lost, pause(timings.lostMs)])
+  stop.stop(code, message)
+}
+
+/** The process in the guest: read until it exits, ended when it must be. */
+class AgentProcess implements Disposable {
+  readonly id = newId('x')
+  exit: ExecExit | undefined
+  lingered = false
+  readonly #options: AgentRunOptions
+  readonly #parser: AgentParser
+  /** Aborts when its output is not waited for any more. */
+  readonly #giveUp = new AbortController()
+  readonly #ended = new AbortController()
+  readonly #cleanup = new DisposableStack()
+  #linger: Disposable | undefined
+
+  constructor(options: AgentRunOptions, parser: AgentParser) {
+    this.#options = options
+    this.#parser = parser
+    this.#cleanup.use(onAbort(options.stop.signal, () => void this.#end()))
+    this.#cleanup.use(onAbort(options.hurry, () => this.#giveUp.abort()))
+  }
+
+  /** Gives the process its stdin. A process may end without reading it all; one that goes on without its prompt is stopped. */
+  async feed(input: Buffer): Promise<void> {
+    const { link, stop, timings } = this.#options
+    try {
+      await link.input(this.id, 0, input, true, this.#ended.signal)
+    } catch (error) {
+      await pause(timings.terminateMs, this.#ended.signal)
+      if (this.#ended.signal.aborted) return
+      const { code, message } = toVivariumError(error)
+      stop.stop(code, `The agent could not be given its prompt: ${message}`)
+    }
+  }
+
+  /** Reads and records all output. Resolves when the process has exited or was given up. */
+  async read(): Promise<void> {
+    const { link, recorder, stop } = this.#options
+    let bytes = 0
+    try {
+      for await (const piece of link.output(this.id, 0, this.#giveUp.signal)) {
+        if (piece.kind === 'exit') {
+          this.exit = piece.exit
+          continue
+        }
+        bytes += piece.data.length
+        if (bytes > MAX_OUTPUT_BYTES) {
+          stop.stop('guest_misbehaved', `The agent printed more than ${MAX_OUTPUT_BYTES / 1024 ** 3} GiB.`)
+          continue
+        }
+        await recorder.write(await this.#parser.push(piece.kind, piece.data))
+        this.#watchLingering()
+      }
+    } catch (error) {
+      // Giving up is our own doing and already has its reason.
+      if (!this.#giveUp.signal.aborted) throw error
+    } finally {
+      this.#ended.abort()
+      await recorder.write(await this.#parser.end())
+    }
+  }
+
+  /** Kills what the process left behind, so that nothing writes while files are collected. */
+  async sweep(): Promise<void> {
+    const { link, lost, timings, hurry } = this.#options
+    this[Symbol.dispose]()
+    await Promise.race([this.#signal(link, 'SIGKILL'), lost, pause(timings.killMs, hurry)])
+  }
+
+  [Symbol.dispose](): void {
+    this.#linger?.[Symbol.dispose]()
+    this.#ended.abort()
+    this.#cleanup.dispose()
+  }
+
+  #watchLingering(): void {
+    this.#linger?.[Symbol.dispose]()
+    if (this.#parser.resultAt === undefined) return
+    this.#linger = timer(this.#options.timings.lingerMs, () => void this.#endLingering())
+  }
+
+  async #endLingering(): Promise<void> {
+    if (this.#options.stop.reason !== undefined) return
+    this.lingered = true
+    this.#options.recorder.note({
+      type: 'log',
+      level: 'warn',
+      message: 'The agent gave its result but its process did not end; it was ended',
+    })
+    await this.#end()
+  }
+
+  /** SIGTERM, then SIGKILL, then giving up; each has its time. A lost machine is given up at once. */
+  async #end(): Promise<void> {
+    const { link, stop, timings } = this.#options
+    const steps = [
+      { signal: 'SIGTERM', ms: timings.terminateMs },
+      { signal: 'SIGKILL', ms: timings.killMs },
+    ] as const
+    for (const { signal, ms } of steps) {
+      if (this.#ended.signal.aborted || stop.reason?.failure.code === 'guest_lost') break
+      void this.#signal(link, signal)
+      await pause(ms, AbortSignal.any([this.#ended.signal, this.#giveUp.signal]))
+    }
+    this.#giveUp.abort()
+  }
+
+  async #signal(link: GuestLink, signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
+    try {
+      await link.kill(this.id, signal)
+    } catch {
+      // Gone already, or out of reach: what follows a signal does not depend on whether it arrived.
+    }
+  }
+}

@@ -1,0 +1,228 @@
+import type { Kysely, Selectable, Updateable } from 'kysely'
+import type { Failure } from '../contracts/errors.ts'
+import { VivariumError } from '../contracts/errors.ts'
+import type { Phase, ResultFile, Task, TaskQuery, TaskRequest } from '../contracts/task.ts'
+import { AgentName, FINAL_STATUSES, Priority, TaskStatus } from '../contracts/task.ts'
+import type { Database } from '../store/database.ts'
+import { decodeCursor, encodeCursor } from './cursor.ts'
+
+/** A request as its row keeps it: the contents of `files` wait in blobs, in the order of these paths. */
+export type StoredRequest = Omit<TaskRequest, 'files'> & { files: string[] }
+
+type TasksTable = Database extends Kysely<infer Tables extends { tasks: unknown }> ? Tables['tasks'] : never
+type TaskRow = Selectable<TasksTable>
+export type TaskChange = Omit<Updateable<TasksTable>, 'id' | 'userId' | 'createdAt' | 'requestJson'>
+
+/** A task before it has run. */
+export interface NewTask {
+  id: string
+  userId: string
+  request: StoredRequest
+  idempotencyKey: string | null
+  requestHash: string
+  createdAt: string
+}
+
+/** Result files shown with each task of a list; one task alone comes with all of its. */
+const FILES_IN_LIST = 100
+
+/** Files are stored so many rows at a time: SQLite caps the parameters of a statement. */
+const ROWS_AT_ONCE = 500
+
+/** The rows of tasks and of their result files. */
+export class TaskStore {
+  readonly #database: Database
+
+  constructor(database: Database) {
+    this.#database = database
+  }
+
+  /** Stores a queued task and takes its upload; false when the idempotency key was taken in the meantime. */
+  async insert(task: NewTask): Promise<boolean> {
+    const { request, ...row } = task
+    return this.#database.transaction().execute(async (trx) => {
+      const inserted = await trx
+        .insertInto('tasks')
+        .values({
+          ...row,
+          status: 'queued',
+          priority: request.priority,
+          requestJson: JSON.stringify(request),
+          costUsd: 0,
+          inputTokens: 0,
+          outputTokens: 0,
+          cacheReadTokens: 0,
+          cacheWriteTokens: 0,
+          turns: 0,
+          phasesJson: '[]',
+        })
+        .onConflict((conflict) => conflict.columns(['userId', 'idempotencyKey']).doNothing())
+        .executeTakeFirst()
+      if (inserted.numInsertedOrUpdatedRows === 0n) return false
+      if (request.uploadId !== undefined) {
+        const { numDeletedRows } = await trx
+          .deleteFrom('uploads')
+          .where('id', '=', request.uploadId)
+          .where('userId', '=', row.userId)
+          .executeTakeFirst()
+        if (numDeletedRows === 0n) {
+          const message = `There is no upload ${request.uploadId}, or a task has taken it already. Send the workspace again.`
+          throw new VivariumError('not_found', message, { field: 'uploadId' })
+        }
+      }
+      return true
+    })
+  }
+
+  async update(id: string, change: TaskChange): Promise<void> {
+    await this.#database.updateTable('tasks').set(change).where('id', '=', id).execute()
+  }
+
+  /** A task of `userId` with its files; `not_found` where there is none. */
+  async get(userId: string, id: string): Promise<Task> {
+    const row = await this.#database
+      .selectFrom('tasks')
+      .selectAll()
+      .where('id', '=', id)
+      .where('userId', '=', userId)
+      .executeTakeFirst()
+    if (row === undefined) throw noTask(id)
+    return toTask(row, await this.files(id))
+  }
+
+  /** Rejects with `not_found` unless the task is `userId`'s. */
+  async require(userId: string, id: string): Promise<void> {
+    const row = await this.#database
+      .selectFrom('tasks')
+      .select('id')
+      .where('id', '=', id)
+      .where('userId', '=', userId)
+      .executeTakeFirst()
+    if (row === undefined) throw noTask(id)
+  }
+
+  /** The id and request hash of the task that a user sent with this key before. */
+  async findByKey(userId: string, idempotencyKey: string): Promise<{ id: string; requestHash: string } | undefined> {
+    return this.#database
+      .selectFrom('tasks')
+      .select(['id', 'requestHash'])
+      .where('userId', '=', userId)
+      .where('idempotencyKey', '=', idempotencyKey)
+      .executeTakeFirst()
+  }
+
+  async list(userId: string, query: TaskQuery): Promise<{ items: Task[]; nextCursor?: string }> {
+    let select = this.#database.selectFrom('tasks').selectAll().where('userId', '=', userId)
+    if (query.status !== undefined) select = select.where('status', '=', query.status)
+    if (query.cursor !== undefined) {
+      const { createdAt, id } = decodeCursor(query.cursor)
+      select = select.where((where) =>
+        where.or([
+          where('createdAt', '<', createdAt),
+          where.and([where('createdAt', '=', createdAt), where('id', '<', id)]),
+        ]),
+      )
+    }
+    const rows = await select
+      .orderBy('createdAt', 'desc')
+      .orderBy('id', 'desc')
+      .limit(query.limit + 1)
+      .execute()
+    const page = rows.slice(0, query.limit)
+    const items: Task[] = []
+    for (const row of page) items.push(toTask(row, await this.files(row.id, FILES_IN_LIST)))
+    const last = page.at(-1)
+    return rows.length > query.limit && last !== undefined ? { items, nextCursor: encodeCursor(last) } : { items }
+  }
+
+  async files(taskId: string, limit = Number.MAX_SAFE_INTEGER): Promise<ResultFile[]> {
+    return this.#database
+      .selectFrom('resultFiles')
+      .select(['path', 'size', 'mimeType'])
+      .where('taskId', '=', taskId)
+      .orderBy('path')
+      .limit(limit)
+      .execute()
+  }
+
+  async file(taskId: string, path: string): Promise<ResultFile | undefined> {
+    return this.#database
+      .selectFrom('resultFiles')
+      .select(['path', 'size', 'mimeType'])
+      .where('taskId', '=', taskId)
+      .where('path', '=', path)
+      .executeTakeFirst()
+  }
+
+  async addFiles(taskId: string, files: ResultFile[]): Promise<void> {
+    for (let start = 0; start < files.length; start += ROWS_AT_ONCE) {
+      const rows = files.slice(start, start + ROWS_AT_ONCE).map((file) => ({ taskId, ...file }))
+      await this.#database.insertInto('resultFiles').values(rows).execute()
+    }
+  }
+
+  /** Every task that is not final, oldest first: what a previous orchestrator left. */
+  async unfinished(): Promise<{ id: string; userId: string; status: TaskStatus; request: StoredRequest }[]> {
+    const rows = await this.#database
+      .selectFrom('tasks')
+      .select(['id', 'userId', 'status', 'requestJson'])
+      .where('status', 'not in', [...FINAL_STATUSES])
+      .orderBy('createdAt')
+      .orderBy('id')
+      .execute()
+    return rows.map(({ requestJson, status, ...row }) => ({
+      ...row,
+      status: TaskStatus.parse(status),
+      request: JSON.parse(requestJson) as StoredRequest,
+    }))
+  }
+
+  async remove(id: string): Promise<void> {
+    await this.#database.deleteFrom('resultFiles').where('taskId', '=', id).execute()
+    await this.#database.deleteFrom('tasks').where('id', '=', id).execute()
+  }
+}
+
+function noTask(id: string): VivariumError {
+  return new VivariumError('not_found', `There is no task ${id}.`)
+}
+
+function toTask(row: TaskRow, files: ResultFile[]): Task {
+  const request = JSON.parse(row.requestJson) as StoredRequest
+  return {
+    id: row.id,
+    userId: row.userId,
+    status: TaskStatus.parse(row.status),
+    prompt: request.prompt,
+    agent: AgentName.parse(request.agent),
+    model: request.model ?? null,
+    priority: Priority.parse(row.priority),
+    memoryMib: request.memoryMib,
+    vcpus: request.vcpus,
+    timeoutSeconds: request.timeoutSeconds,
+    maxTurns: request.maxTurns ?? null,
+    maxCostUsd: request.maxCostUsd ?? null,
+    repo: request.repo ?? null,
+    network: request.network ?? null,
+    metadata: request.metadata ?? {},
+    createdAt: row.createdAt,
+    startedAt: row.startedAt,
+    finishedAt: row.finishedAt,
+    waitingUntil: row.waitingUntil,
+    vmId: row.vmId,
+    exitCode: row.exitCode,
+    error: row.errorJson === null ? null : (JSON.parse(row.errorJson) as Failure),
+    result: row.result,
+    costUsd: row.costUsd,
+    usage: {
+      inputTokens: row.inputTokens,
+      outputTokens: row.outputTokens,
+      cacheReadTokens: row.cacheReadTokens,
+      cacheWriteTokens: row.cacheWriteTokens,
+    },
+    turns: row.turns,
+    files,
+    hasPatch: row.patchBytes !== null,
+    phases: JSON.parse(row.phasesJson) as Phase[],
+  }
+}

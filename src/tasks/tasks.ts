@@ -1,0 +1,198 @@
+import type { Readable } from 'node:stream'
+import { VivariumError } from '../contracts/errors.ts'
+import { newId } from '../contracts/ids.ts'
+import type { ResultFile, Task, TaskQuery, TaskRequest, Upload } from '../contracts/task.ts'
+import { isFinal } from '../contracts/task.ts'
+import type { Database } from '../store/database.ts'
+import { packResults } from './archive.ts'
+import { blobKeys } from './blob-keys.ts'
+import type { LifecycleServices } from './lifecycle.ts'
+import { Lifecycle } from './lifecycle.ts'
+import { checkRequest, requestHash } from './submission.ts'
+import type { StoredRequest } from './task-store.ts'
+import { TaskStore } from './task-store.ts'
+import type { Tasks } from './types.ts'
+import { Uploads } from './uploads.ts'
+import { pause } from './waiting.ts'
+
+export interface TasksOptions extends Omit<LifecycleServices, 'store'> {
+  database: Database
+}
+
+const SWEEP_MS = 10 * 60_000
+
+/** Longer waits are asked for again. */
+const MAX_WAIT_MS = 24 * 60 * 60_000
+
+/** The tasks of one orchestrator. Call `recover` once before the first `submit`. */
+export function createTasks(options: TasksOptions): Tasks {
+  return new TaskService(options)
+}
+
+/** Tasks as their users see them; what happens to them is the lifecycle's. */
+class TaskService implements Tasks {
+  readonly #options: TasksOptions
+  readonly #store: TaskStore
+  readonly #uploads: Uploads
+  readonly #lifecycle: Lifecycle
+  readonly #sweeper: NodeJS.Timeout
+  #isClosing = false
+
+  constructor(options: TasksOptions) {
+    const { database, blobs, settings } = options
+    this.#options = options
+    this.#store = new TaskStore(database)
+    this.#lifecycle = new Lifecycle({ ...options, store: this.#store })
+    const limits = { maxBytes: settings.maxResultBytes, keepMs: settings.timings.uploadMs }
+    this.#uploads = new Uploads(database, blobs, limits)
+    this.#sweeper = setInterval(() => void this.#sweepUploads(), SWEEP_MS).unref()
+  }
+
+  async submit(userId: string, request: TaskRequest, options: { idempotencyKey?: string } = {}): Promise<Task> {
+    const { agents, gateway, settings, blobs } = this.#options
+    const key = options.idempotencyKey ?? null
+    const hash = requestHash(request)
+    const known = await this.#submittedBefore(userId, key, hash)
+    if (known !== undefined) return known
+    this.#refuseIfFull()
+    checkRequest(userId, request, { agent: agents[request.agent], gateway, settings })
+
+    const id = newId('t')
+    await using undo = new AsyncDisposableStack()
+    undo.defer(() => blobs.removeAll(blobKeys.inputs(id)))
+    const stored = await this.#keepFiles(id, request)
+    const createdAt = new Date().toISOString()
+    const task = { id, userId, request: stored }
+    if (!(await this.#store.insert({ ...task, idempotencyKey: key, requestHash: hash, createdAt }))) {
+      const other = await this.#submittedBefore(userId, key, hash)
+      if (other === undefined) throw new VivariumError('conflict', 'The same task was sent twice and removed since.')
+      return other
+    }
+    undo.move()
+    await this.#lifecycle.enqueue(task)
+    return this.get(userId, id)
+  }
+
+  upload(userId: string, tar: Readable): Promise<Upload> {
+    return this.#uploads.add(userId, tar)
+  }
+
+  async get(userId: string, id: string): Promise<Task> {
+    await this.#lifecycle.settled()
+    return this.#store.get(userId, id)
+  }
+
+  async list(userId: string, query: TaskQuery): Promise<{ items: Task[]; nextCursor?: string }> {
+    await this.#lifecycle.settled()
+    return this.#store.list(userId, query)
+  }
+
+  async cancel(userId: string, id: string): Promise<Task> {
+    await this.#store.require(userId, id)
+    await this.#lifecycle.cancel(id)
+    return this.get(userId, id)
+  }
+
+  async remove(userId: string, id: string): Promise<void> {
+    const { status } = await this.get(userId, id)
+    if (!isFinal(status)) {
+      throw new VivariumError('conflict', `The task ${id} is still ${status}: cancel it and wait for its end first.`)
+    }
+    await this.#options.events.remove(id)
+    await this.#options.blobs.removeAll(blobKeys.results(id))
+    await this.#store.remove(id)
+  }
+
+  async wait(userId: string, id: string, options: { timeoutMs?: number; signal?: AbortSignal } = {}): Promise<Task> {
+    await this.#store.require(userId, id)
+    const done = this.#lifecycle.done(id)
+    if (done !== undefined) {
+      const over = new AbortController()
+      const signal = AbortSignal.any([over.signal, ...(options.signal === undefined ? [] : [options.signal])])
+      await Promise.race([done, pause(Math.min(options.timeoutMs ?? MAX_WAIT_MS, MAX_WAIT_MS), signal)])
+      over.abort()
+      options.signal?.throwIfAborted()
+    }
+    return this.get(userId, id)
+  }
+
+  async file(
+    userId: string,
+    id: string,
+    path: string,
+    range?: { start: number; end: number },
+  ): Promise<{ file: ResultFile; body: Readable }> {
+    await this.#store.require(userId, id)
+    const file = await this.#store.file(id, path)
+    if (file === undefined) throw new VivariumError('not_found', `The task ${id} has no file ${path}.`)
+    return { file, body: await this.#read(blobKeys.file(id, path), range) }
+  }
+
+  async patch(userId: string, id: string): Promise<Readable> {
+    const { hasPatch } = await this.get(userId, id)
+    if (!hasPatch)
+      throw new VivariumError('not_found', `The task ${id} has no patch: it began with an empty workspace.`)
+    return this.#read(blobKeys.patch(id))
+  }
+
+  async archive(userId: string, id: string): Promise<Readable> {
+    const { files } = await this.get(userId, id)
+    return packResults(id, files, this.#options.blobs)
+  }
+
+  activeCount(): number {
+    return this.#lifecycle.activeCount
+  }
+
+  async recover(): Promise<void> {
+    for (const { status, ...task } of await this.#store.unfinished()) {
+      if (status === 'queued') await this.#lifecycle.enqueue(task, 'Queued again after a restart of the server')
+      else await this.#lifecycle.interrupt(task)
+    }
+    await this.#sweepUploads()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosing = true
+    clearInterval(this.#sweeper)
+    await this.#lifecycle[Symbol.asyncDispose]()
+  }
+
+  async #submittedBefore(userId: string, key: string | null, hash: string): Promise<Task | undefined> {
+    const known = key === null ? undefined : await this.#store.findByKey(userId, key)
+    if (known === undefined) return undefined
+    if (known.requestHash === hash) return this.get(userId, known.id)
+    throw new VivariumError('conflict', 'This Idempotency-Key was used for a different request: take a new one.')
+  }
+
+  #refuseIfFull(): void {
+    if (this.#isClosing) throw new VivariumError('shutting_down', 'The server is shutting down: try again in a moment.')
+    const { maxQueued } = this.#options.settings
+    if (this.#lifecycle.queuedCount < maxQueued) return
+    const message = `${maxQueued} tasks are waiting already (tasks.maxQueued): try again when some have ended.`
+    throw new VivariumError('queue_full', message)
+  }
+
+  /** Puts the contents of files aside; the row keeps their paths. */
+  async #keepFiles(id: string, request: TaskRequest): Promise<StoredRequest> {
+    const files = request.files ?? []
+    for (const [n, file] of files.entries()) {
+      await this.#options.blobs.put(blobKeys.input(id, n), Buffer.from(file.contentBase64, 'base64'))
+    }
+    return { ...request, files: files.map((file) => file.path) }
+  }
+
+  async #read(key: string, range?: { start: number; end: number }): Promise<Readable> {
+    const body = await this.#options.blobs.get(key, range)
+    if (body === undefined) throw new VivariumError('storage_failed', 'The bytes of this file are gone from the store.')
+    return body
+  }
+
+  async #sweepUploads(): Promise<void> {
+    try {
+      await this.#uploads.sweep()
+    } catch (error) {
+      this.#options.log.warn({ err: error }, 'old uploads could not be removed')
+    }
+  }
+}

@@ -1,0 +1,169 @@
+import { PassThrough, Readable } from 'node:stream'
+import { buffer } from 'node:stream/consumers'
+import { pack } from 'tar-stream'
+import { VivariumError } from '../../contracts/errors.ts'
+import type { Change, ExecExit, ExecOutput, ExecResult, ExecSpec, GuestLink } from '../../link/types.ts'
+
+const EXITED: ExecExit = { code: 0, signal: null, outOfMemory: false }
+
+/** A process of a fake guest, played by the test. */
+export class FakeProcess {
+  readonly spec: ExecSpec
+  readonly signals: string[] = []
+  readonly stdin = Promise.withResolvers<string>()
+  /** What a signal does; by default the process ends by it. */
+  onSignal = (signal: string) => this.end({ code: null, signal, outOfMemory: false })
+  readonly #pieces: ExecOutput[] = []
+  #wake = Promise.withResolvers<void>()
+  #next = 0
+  hasExited = false
+
+  constructor(spec: ExecSpec) {
+    this.spec = spec
+  }
+
+  print(text: string | Buffer, kind: 'stdout' | 'stderr' = 'stdout'): void {
+    this.#push({ kind, data: Buffer.from(text), next: (this.#next += 1) })
+  }
+
+  end(exit: Partial<ExecExit> = {}): void {
+    if (this.hasExited) return
+    this.hasExited = true
+    this.#push({ kind: 'exit', exit: { ...EXITED, ...exit }, next: (this.#next += 1) })
+  }
+
+  async *output(signal: AbortSignal | undefined, gone: Promise<string>): AsyncGenerator<ExecOutput> {
+    const stopped = new Promise<never>((_, reject) => {
+      signal?.addEventListener('abort', () => reject(new Error('aborted')), { once: true })
+      void gone.then((why) => reject(new VivariumError('guest_lost', why)))
+    })
+    stopped.catch(() => {})
+    for (;;) {
+      signal?.throwIfAborted()
+      const piece = this.#pieces.shift()
+      if (piece === undefined) await Promise.race([this.#wake.promise, stopped])
+      else yield piece
+      if (piece?.kind === 'exit') return
+    }
+  }
+
+  #push(piece: ExecOutput): void {
+    this.#pieces.push(piece)
+    this.#wake.resolve()
+    this.#wake = Promise.withResolvers()
+  }
+}
+
+/** The link to a guest that is played by the test: by default its agent prints "hello" and ends well. */
+export class FakeGuest {
+  readonly gone = Promise.withResolvers<string>()
+  readonly files = new Map<string, Buffer>()
+  readonly processes = new Map<string, FakeProcess>()
+  readonly execs: string[][] = []
+  readonly baselines: { git: boolean }[] = []
+  changes: Change[] = []
+  patch: string | undefined
+  uploaded: Buffer | undefined
+  /** Plays the agent. */
+  play: (process: FakeProcess) => void | Promise<void> = (process) => {
+    process.print('hello\n')
+    process.end()
+  }
+  /** Plays short commands. */
+  exec: (argv: string[]) => Partial<ExecResult> | Promise<Partial<ExecResult>> = () => ({})
+  /** The answer to `getArchive`; by default the files that were asked for. */
+  tar: (paths: string[]) => Readable = (paths) => this.#packed(paths)
+  /** Called when files are asked for. */
+  onChanges: () => Promise<void> = async () => {}
+
+  /** A file of the workspace that has changed. */
+  write(path: string, content: string | Buffer): void {
+    const bytes = Buffer.from(content)
+    this.files.set(`/workspace/${path}`, bytes)
+    this.changes.push({ path, kind: 'created', type: 'file', size: bytes.length })
+  }
+
+  lose(why: string): void {
+    this.gone.resolve(why)
+  }
+
+  link(): GuestLink {
+    const unused = () => {
+      throw new Error('not played')
+    }
+    return {
+      lost: this.gone.promise,
+      hello: unused,
+      tree: unused,
+      accept: unused,
+      start: async (id, spec) => {
+        const process = new FakeProcess(spec)
+        this.processes.set(id, process)
+        void this.play(process)
+      },
+      output: (id, _from, signal) => this.#process(id).output(signal, this.gone.promise),
+      input: async (id, _at, data) => this.#process(id).stdin.resolve(data.toString()),
+      kill: async (id, signal) => {
+        const process = this.#process(id)
+        if (process.hasExited) return
+        process.signals.push(signal)
+        process.onSignal(signal)
+      },
+      exec: async (spec) => {
+        this.execs.push(spec.argv)
+        const result = await this.exec(spec.argv)
+        return {
+          exit: EXITED,
+          stdout: Buffer.alloc(0),
+          stderr: Buffer.alloc(0),
+          truncated: false,
+          timedOut: false,
+          ...result,
+        }
+      },
+      readFile: async (path) => {
+        const content = this.files.get(path)
+        if (content === undefined) throw new VivariumError('not_found', `${path} is not there`)
+        return { size: content.length, body: Readable.from([content]) }
+      },
+      writeFile: async (path, content) => {
+        this.files.set(path, Buffer.isBuffer(content) ? content : await buffer(content))
+      },
+      putArchive: async (_path, tar) => {
+        this.uploaded = await buffer(tar)
+      },
+      getArchive: async ({ paths }) => this.tar(paths),
+      baseline: async ({ git }) => {
+        this.baselines.push({ git })
+      },
+      changes: async ({ signal }) => {
+        await Promise.race([this.onChanges(), rejected(signal)])
+        return { changes: this.changes, skipped: 0, truncated: false }
+      },
+      patch: async () => (this.patch === undefined ? undefined : Readable.from([this.patch])),
+      [Symbol.asyncDispose]: async () => {},
+    }
+  }
+
+  #process(id: string): FakeProcess {
+    const process = this.processes.get(id)
+    if (process === undefined) throw new VivariumError('not_found', `no process ${id}`)
+    return process
+  }
+
+  #packed(paths: string[]): Readable {
+    const tar = pack()
+    for (const path of paths) {
+      const content = this.files.get(`/workspace/${path}`)
+      if (content !== undefined) tar.entry({ name: path }, content)
+    }
+    tar.finalize()
+    return tar.pipe(new PassThrough())
+  }
+}
+
+function rejected(signal: AbortSignal | undefined): Promise<never> {
+  return new Promise((_, reject) => {
+    signal?.addEventListener('abort', () => reject(new Error('aborted')), { once: true })
+  })
+}

@@ -1,0 +1,221 @@
+import { Readable } from 'node:stream'
+import { buffer } from 'node:stream/consumers'
+import type { Agent } from '../../agents/types.ts'
+import type { Blobs } from '../../blobs/types.ts'
+import { VivariumError } from '../../contracts/errors.ts'
+import type { TaskEvent } from '../../contracts/event.ts'
+import type { MachineInfo } from '../../contracts/machine.ts'
+import type { AgentName } from '../../contracts/task.ts'
+import { TaskRequest } from '../../contracts/task.ts'
+import type { TaskRequestInput } from '../../contracts/task.ts'
+import { NO_TOKENS } from '../../contracts/usage.ts'
+import type { EventLog, EventWriter } from '../../events/types.ts'
+import type { EgressContext, Gateway } from '../../gateway/types.ts'
+import type { Machine, MachineOptions, Machines } from '../../machines/types.ts'
+import type { Database } from '../../store/database.ts'
+import type { Logger } from '../../telemetry/types.ts'
+import type { TaskSettings } from '../settings.ts'
+import { createTasks } from '../tasks.ts'
+import { FakeGuest } from './fake-guest.ts'
+
+export const OWNER = 'u_0000000000aa'
+
+/** Blobs in memory. */
+export class FakeBlobs implements Blobs {
+  readonly bytes = new Map<string, Buffer>()
+
+  async put(key: string, body: Readable | Buffer, { maxBytes = Infinity } = {}): Promise<number> {
+    const content = Buffer.isBuffer(body) ? body : await buffer(body)
+    if (content.length > maxBytes) throw new VivariumError('too_large', 'too large')
+    this.bytes.set(key, content)
+    return content.length
+  }
+
+  async get(key: string, range?: { start: number; end: number }): Promise<Readable | undefined> {
+    const content = this.bytes.get(key)
+    return content && Readable.from([range === undefined ? content : content.subarray(range.start, range.end + 1)])
+  }
+
+  async size(key: string): Promise<number | undefined> {
+    return this.bytes.get(key)?.length
+  }
+
+  async removeAll(prefix: string): Promise<void> {
+    for (const key of this.bytes.keys()) if (key.startsWith(prefix)) this.bytes.delete(key)
+  }
+}
+
+/** An event log in memory. */
+export class FakeEvents implements EventLog {
+  readonly log = new Map<string, TaskEvent[]>()
+  /** Set to make every append fail. */
+  failure: Error | undefined
+  /** Called with each event once it is stored. */
+  onEvent: (event: TaskEvent) => void = () => {}
+
+  async append(taskId: string, events: Parameters<EventLog['append']>[1]): Promise<number> {
+    if (this.failure !== undefined) throw this.failure
+    const log = this.log.get(taskId) ?? []
+    this.log.set(taskId, log)
+    for (const event of events) {
+      const stored = { ...event, seq: log.length + 1, taskId, at: new Date().toISOString() }
+      log.push(stored)
+      this.onEvent(stored)
+    }
+    return log.length
+  }
+
+  async read(taskId: string, from: number, limit: number): Promise<TaskEvent[]> {
+    return (this.log.get(taskId) ?? []).slice(from - 1, from - 1 + limit)
+  }
+
+  follow(): AsyncIterable<TaskEvent> {
+    throw new Error('not played')
+  }
+
+  async remove(taskId: string): Promise<void> {
+    this.log.delete(taskId)
+  }
+
+  writer(taskId: string): EventWriter {
+    return {
+      write: async (events) => void (await this.append(taskId, events)),
+      flush: async () => {},
+      [Symbol.asyncDispose]: async () => {},
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {}
+}
+
+/** Machines whose guests are played by the test. */
+export class FakeMachines implements Machines {
+  readonly created: MachineOptions[] = []
+  /** Ids of machines that were not destroyed. */
+  readonly alive = new Set<string>()
+  /** Machines that no task uses, as `list` shows them. */
+  others: MachineInfo[] = []
+  /** Prepares the guest of each machine. */
+  guest: (options: MachineOptions) => FakeGuest = () => new FakeGuest()
+  /** Takes the time of a boot. */
+  boot: (options: MachineOptions) => Promise<void> = async () => {}
+  readonly #listeners = new Set<(info: MachineInfo) => void>()
+
+  async create(options: MachineOptions): Promise<Machine> {
+    const id = options.id ?? 'vm_000000000000'
+    const guest = this.guest(options)
+    this.created.push(options)
+    const phases = [{ name: 'boot', ms: 5 }]
+    const info = { ...machineInfo(id, options.taskId, options.memoryMib), phases }
+    options.onChange?.({ ...info, state: 'booting' })
+    await this.boot(options)
+    options.signal?.throwIfAborted()
+    this.alive.add(id)
+    options.onChange?.(info)
+    return {
+      id,
+      link: guest.link(),
+      timeScale: 1,
+      info: () => info,
+      lost: guest.gone.promise,
+      dumpMemory: async () => {},
+      destroy: async () => void this.alive.delete(id),
+    }
+  }
+
+  get = () => undefined
+  list = () => this.others
+  evict = async () => {}
+  reconcile = async () => []
+
+  watch(listener: (info: MachineInfo) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  /** Tells everyone who watches that something changed. */
+  changed(): void {
+    for (const listener of this.#listeners) listener(machineInfo('vm_000000000000', null, 0))
+  }
+
+  async engine(): Promise<never> {
+    throw new Error('not played')
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {}
+}
+
+export function machineInfo(id: string, taskId: string | null, memoryMib: number): MachineInfo {
+  return {
+    id,
+    userId: OWNER,
+    taskId,
+    state: 'ready',
+    engine: 'qemu-tcg',
+    memoryMib,
+    vcpus: 2,
+    createdAt: new Date(0).toISOString(),
+    phases: [],
+    error: null,
+  }
+}
+
+/** A gateway that lets the test speak as the model's API. */
+export class FakeGateway implements Gateway {
+  readonly sessions: EgressContext[] = []
+  openSessions = 0
+  spent = { usage: NO_TOKENS, costUsd: 0, requests: 0, overBudget: false }
+  credential: 'api-key' | 'oauth' | undefined = 'api-key'
+
+  open(context: EgressContext) {
+    this.sessions.push(context)
+    this.openSessions += 1
+    return { accept: () => {}, totals: () => this.spent, close: async () => void (this.openSessions -= 1) }
+  }
+
+  credentialKind(): 'api-key' | 'oauth' | undefined {
+    return this.credential
+  }
+}
+
+const SILENT: Logger = { debug() {}, info() {}, warn() {}, error() {}, child: () => SILENT }
+
+export const SETTINGS: TaskSettings = {
+  totalMemoryMib: 8192,
+  maxMachines: 4,
+  maxQueued: 10,
+  maxResultBytes: 32 * 1024 * 1024,
+  maxResultFiles: 100,
+  exclude: ['.git', 'node_modules', '*.pyc'],
+  timings: {
+    prepareMs: 5000,
+    lingerMs: 30,
+    terminateMs: 30,
+    killMs: 30,
+    collectMs: 500,
+    lostMs: 200,
+    shutdownMs: 200,
+    uploadMs: 3_600_000,
+  },
+}
+
+/** A tasks service in a house of fakes. */
+export function fakeHouse(
+  database: Database,
+  agents: Readonly<Record<AgentName, Agent>>,
+  settings: Partial<TaskSettings> = {},
+) {
+  const events = new FakeEvents()
+  const blobs = new FakeBlobs()
+  const machines = new FakeMachines()
+  const gateway = new FakeGateway()
+  const openWriter = (taskId: string) => events.writer(taskId)
+  const services = { database, events, openWriter, blobs, machines, gateway, agents, log: SILENT }
+  const tasks = createTasks({ ...services, settings: { ...SETTINGS, ...settings } })
+  return { tasks, events, blobs, machines, gateway, database }
+}
+
+/** A valid request for the shell agent, unless said otherwise. */
+export function request(fields: Partial<TaskRequestInput> = {}): TaskRequest {
+  return TaskRequest.parse({ prompt: 'echo hello', agent: 'shell', memoryMib: 1024, ...fields })
+}

@@ -1,0 +1,74 @@
+import { constants } from 'node:os'
+import type { Failure } from '../contracts/errors.ts'
+import type { FinalStatus } from '../contracts/task.ts'
+import type { ExecExit } from '../link/types.ts'
+import type { AgentEnd } from './agent-run.ts'
+import { statusOf } from './stop.ts'
+import type { StoredRequest } from './task-store.ts'
+
+/** How a run ended, for the row and the last event. */
+export interface Ending {
+  status: FinalStatus
+  failure: Failure | undefined
+  exitCode: number | null
+  result: string | null
+  turns: number
+}
+
+/** What the gateway last knew of a refused or failed model request. */
+export interface ModelError {
+  status: number
+  type: string
+  message: string
+}
+
+/** A task's result is its end in words; all of it is in the events. */
+const MAX_RESULT_CHARS = 100_000
+
+/** What an agent's end means for its task. */
+export function judge(
+  end: AgentEnd,
+  totals: { costUsd: number; overBudget: boolean },
+  request: StoredRequest,
+  modelError: ModelError | undefined,
+): Ending {
+  const { outcome, exit, stopped } = end
+  const failure = stopped?.failure ?? explain(outcome.failure, totals, request, modelError)
+  return {
+    status: stopped?.status ?? (failure === undefined ? 'succeeded' : statusOf(failure.code)),
+    failure,
+    exitCode: exit === undefined ? null : exitCode(exit),
+    result: outcome.result === null ? null : storable(outcome.result),
+    turns: outcome.turns,
+  }
+}
+
+/** The agent's own word for its failure, corrected by what the gateway knows better. */
+function explain(
+  failure: Failure | undefined,
+  totals: { costUsd: number; overBudget: boolean },
+  request: StoredRequest,
+  modelError: ModelError | undefined,
+): Failure | undefined {
+  if (failure === undefined) return undefined
+  if (totals.overBudget) {
+    const budget = request.maxCostUsd === undefined ? 'The budget' : `The budget of $${request.maxCostUsd}`
+    const message = `${budget} is spent ($${totals.costUsd.toFixed(4)}). Allow more (maxCostUsd).`
+    return { code: 'over_budget', message }
+  }
+  if (failure.code !== 'model_error' || modelError === undefined) return failure
+  const { status, type, message } = modelError
+  return { code: 'model_error', message: `${failure.message} (the gateway saw ${status} ${type}: ${message})` }
+}
+
+/** As a shell counts: 128 and the signal's number when a signal ended the process. */
+function exitCode({ code, signal }: ExecExit): number | null {
+  if (code !== null || signal === null) return code
+  const number = Object.entries(constants.signals).find(([name]) => name === signal)?.[1]
+  return number === undefined ? null : 128 + number
+}
+
+/** Text as every database keeps it: no NUL, no half characters, not too long. */
+function storable(text: string): string {
+  return text.slice(-MAX_RESULT_CHARS).replaceAll('\0', '\uFFFD').toWellFormed()
+}

@@ -1,0 +1,26 @@
+/** Calls `action` after `ms`, unless disposed of before. */
+export function timer(ms: number, action: () => void): Disposable {
+  const timeout = setTimeout(action, ms)
+  return { [Symbol.dispose]: () => clearTimeout(timeout) }
+}
+
+/** Resolves after `ms`, or at once when `signal` aborts; never rejects. */
+export function pause(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal?.aborted === true) return resolve()
+    const done = () => {
+      clearTimeout(timeout)
+      signal?.removeEventListener('abort', done)
+      resolve()
+    }
+    const timeout = setTimeout(done, ms)
+    signal?.addEventListener('abort', done)
+  })
+}
+
+/** Calls `action` when `signal` aborts (at once if it has), unless disposed of before. */
+export function onAbort(signal: AbortSignal, action: () => void): Disposable {
+  if (signal.aborted) action()
+  else signal.addEventListener('abort', action, { once: true })
+  return { [Symbol.dispose]: () => signal.removeEventListener('abort', action) }
+}
