@@ -65,7 +65,9 @@ async function collectFiles(options: CollectOptions, collected: Collected): Prom
     maxFiles: settings.maxResultFiles,
   })
   if (listing.skipped > 0) leftOut.set('a name that is not UTF-8', listing.skipped)
-  for (const [reason, count] of leftOut) collected.problems.push(`${count} files were left out: ${reason}.`)
+  for (const [reason, count] of leftOut) {
+    collected.problems.push(`${count === 1 ? '1 file was' : `${count} files were`} left out: ${reason}.`)
+  }
   if (listing.truncated) collected.problems.push('There were more changes than can be listed; the rest was left out.')
 
   const store = new FileStore(options, collected)
