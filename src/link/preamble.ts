@@ -5,12 +5,16 @@ import { FLUSH_BYTES, HELLO_INTERVAL_MS, MAX_PREAMBLE_BYTES } from './constants.
 import { preambleLine, PreambleScanner } from './scanner.ts'
 
 export interface PreambleOptions {
-  /** How long the guest may take to answer. */
+  /** How long the guest may take to answer: as long as a boot, where the connection is older than the guest's agent. */
   deadlineMs: number
+  /** How long it may take to go on once it has answered; a guest that does not is gone again. */
+  readyMs?: number
   signal?: AbortSignal
   /** How much of an old session may come first. */
   maxBytes?: number
 }
+
+const READY_MS = 10_000
 
 /**
  * The host's end of the preamble (see `protocol.ts`), for `control` and `egress` alike. When it resolves the socket is
@@ -46,6 +50,7 @@ export function startSession(socket: Duplex, options: PreambleOptions): Promise<
     // Always followed by 'close'. Stays: an error must not crash the host before the session has a listener of its own.
     const onError = () => undefined
     const onAbort = () => lost('The link was closed before a session began.')
+    const onDeadline = () => lost('The guest did not start a session in time.')
     const onData = (chunk: Buffer) => {
       scanner.push(chunk)
       for (let line = scanner.next(); line !== undefined; line = scanner.next()) {
@@ -53,6 +58,8 @@ export function startSession(socket: Duplex, options: PreambleOptions): Promise<
         if (line.verb === 'echo' && !echoed) {
           echoed = true
           clearInterval(hello)
+          clearTimeout(deadline)
+          deadline = setTimeout(onDeadline, Math.min(options.readyMs ?? READY_MS, options.deadlineMs))
           socket.write(preambleLine('go', nonce))
         }
         if (line.verb === 'ready' && echoed) return finish()
@@ -66,10 +73,7 @@ export function startSession(socket: Duplex, options: PreambleOptions): Promise<
     }
 
     const hello = setInterval(sayHello, HELLO_INTERVAL_MS)
-    const deadline = setTimeout(
-      () => lost(`The guest did not start a session within ${options.deadlineMs} ms.`),
-      options.deadlineMs,
-    )
+    let deadline = setTimeout(onDeadline, options.deadlineMs)
     socket.on('error', onError).on('close', onClose).on('data', onData)
     options.signal?.addEventListener('abort', onAbort)
     if (options.signal?.aborted === true) return onAbort()

@@ -44,7 +44,10 @@ export type HelloResponse = z.infer<typeof HelloResponse>
 
 // ---- /execs/{id} -----------------------------------------------------------------------------------------------------
 
-/** `PUT /execs/{id}`: start a process. Idempotent by id: a second PUT with the same id starts nothing. */
+/**
+ * `PUT /execs/{id}`: start a process. Idempotent by id: a second PUT with the same id starts nothing. With `?output=1` the
+ * answer is the output from its beginning, as if `GET /execs/{id}/output?from=0` had followed: a round trip less.
+ */
 export const ExecSpec = z.object({
   argv: z.array(z.string()).min(1),
   env: z.record(z.string(), z.string()),
@@ -57,6 +60,7 @@ export const ExecSpec = z.object({
 export type ExecSpec = z.infer<typeof ExecSpec>
 
 export const ExecStarted = z.object({ pid: z.int() })
+export type ExecStarted = z.infer<typeof ExecStarted>
 
 /**
  * `GET /execs/{id}/output?from=N`: the spool from byte N on, live until the exit frame. The spool is a sequence of frames,
@@ -74,8 +78,9 @@ export const ExecExit = z.object({
 })
 export type ExecExit = z.infer<typeof ExecExit>
 
-/** `PUT /execs/{id}/input?at=N[&end=1]` answers how much input the process has been given: overlap is ignored, a gap refused (409). */
+/** `PUT /execs/{id}/input?at=N[&end=1]` answers how much input the process has been given: overlap is ignored, a gap refused (409), what the process no longer reads is dropped. */
 export const InputAccepted = z.object({ at: z.int().nonnegative() })
+export type InputAccepted = z.infer<typeof InputAccepted>
 
 /** `POST /execs/{id}/signal`: to every process the exec started, also those that left its process group. */
 export const SignalRequest = z.object({
@@ -94,6 +99,7 @@ export const TreeEntry = z.object({
 })
 export type TreeEntry = z.infer<typeof TreeEntry>
 export const TreeResponse = z.object({ entries: z.array(TreeEntry), truncated: z.boolean() })
+export type TreeResponse = z.infer<typeof TreeResponse>
 
 /** `GET /files?path=` streams one file; `PUT /files?path=&mode=0644` writes one, owned by the agent user, folders made. */
 /** `PUT /archive?path=` unpacks a tar stream; `POST /archive` with an ArchiveRequest streams those paths back as one. */
@@ -114,8 +120,10 @@ export const Change = z.object({
 })
 export type Change = z.infer<typeof Change>
 export const ChangesEnd = z.object({ end: z.literal(true), skipped: z.int().nonnegative() })
+export type ChangesEnd = z.infer<typeof ChangesEnd>
 
 /** `GET /patch`: `git diff --binary` of the workspace against the baseline; 404 when the baseline has no git part. */
 
 /** Every refusal of the agent: `{error: sentence}` with a 4xx or 5xx status. */
 export const AgentError = z.object({ error: z.string().max(4096) })
+export type AgentError = z.infer<typeof AgentError>

@@ -1,0 +1,41 @@
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { ANTHROPIC_AUTHORITY } from '../../src/link/constants.ts'
+import { forward, refuse, type Target } from './forward.ts'
+import type { EgressLink } from './session.ts'
+import { tunnel } from './tunnel.ts'
+
+/** Uploads may take as long as they take; clients keep connections longer than Node's default of 5 s, and race its end. */
+const SETTINGS = { maxHeaderSize: 64 * 1024, requestTimeout: 0, keepAliveTimeout: 75_000 }
+
+/** What an ordinary proxy is asked for: an absolute `http:` URL. */
+function absoluteTarget(request: IncomingMessage): Target | undefined {
+  const url = URL.canParse(request.url ?? '') ? new URL(request.url ?? '') : undefined
+  if (url?.protocol !== 'http:') return undefined
+  return { scheme: 'http', authority: url.host, path: `${url.pathname}${url.search}` }
+}
+
+function listenOn(server: Server, port: number): Promise<number> {
+  server.listen(port, '127.0.0.1')
+  return once(server, 'listening').then(() => (server.address() as AddressInfo).port)
+}
+
+/** Listens for the guest's programs: an ordinary proxy, and the model's API. Resolves with the ports in use. */
+export async function listenForPrograms(link: EgressLink, ports: { proxy: number; anthropic: number }) {
+  const proxy = createServer(SETTINGS, (request: IncomingMessage, response: ServerResponse) => {
+    const target = absoluteTarget(request)
+    if (target === undefined) refuse(response, 400, 'This is a proxy: ask for an absolute http URL, or CONNECT.')
+    else void forward(link, request, response, target)
+  })
+  proxy.on('connect', (request, socket, head) => void tunnel(link, request.url ?? '', socket, head))
+  const anthropic = createServer(SETTINGS, (request: IncomingMessage, response: ServerResponse) => {
+    const target: Target = { scheme: 'https', authority: ANTHROPIC_AUTHORITY, path: request.url ?? '/' }
+    void forward(link, request, response, target)
+  })
+  const [proxyPort, anthropicPort] = await Promise.all([
+    listenOn(proxy, ports.proxy),
+    listenOn(anthropic, ports.anthropic),
+  ])
+  return { proxyPort, anthropicPort }
+}

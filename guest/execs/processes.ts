@@ -1,0 +1,46 @@
+import { readdirSync, readFileSync } from 'node:fs'
+
+interface Process {
+  pid: number
+  parent: number
+  group: number
+  session: number
+}
+
+/** A process by /proc/PID/stat; undefined when it is gone or a zombie. */
+function readProcess(pid: number): Process | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
+    // The name in parentheses may hold anything; the fields behind its end are numbers (proc(5)).
+    const [state, parent, group, session] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    if (state === 'Z' || state === 'X') return undefined
+    return { pid, parent: Number(parent), group: Number(group), session: Number(session) }
+  } catch {
+    return undefined
+  }
+}
+
+function hasVariable(pid: number, assignment: string): boolean {
+  try {
+    return `\0${readFileSync(`/proc/${pid}/environ`, 'latin1')}`.includes(`\0${assignment}\0`)
+  } catch {
+    // Gone, or another user's.
+    return false
+  }
+}
+
+/** Living processes that belong to `leader`: by group, session, descent, or an environment variable. */
+export function findProcesses(leader: number, assignment: string): number[] {
+  const all = readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map((name) => readProcess(Number(name)))
+    .filter((process) => process !== undefined)
+  const found = new Set<number>()
+  for (const { pid, group, session } of all)
+    if (group === leader || session === leader || hasVariable(pid, assignment)) found.add(pid)
+  for (let before = -1; before !== found.size;) {
+    before = found.size
+    for (const { pid, parent } of all) if (found.has(parent)) found.add(pid)
+  }
+  return [...found]
+}

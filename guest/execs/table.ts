@@ -1,0 +1,105 @@
+import { mkdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import type { ServerHttp2Stream } from 'node:http2'
+import type { ExecSpec, ExecStarted, InputAccepted, SignalRequest } from '../../src/link/protocol.ts'
+import { answerJson, numberParameter, readJson, Refusal, type Request } from '../http.ts'
+import type { AgentOptions } from '../options.ts'
+import { Exec } from './exec.ts'
+import { Fifos } from './fifos.ts'
+import { CgroupTracker, EXEC_VARIABLE, ProcTracker } from './tracking.ts'
+
+/** All execs of this agent's life, and the requests about them. */
+export class Execs {
+  readonly #execs = new Map<string, Promise<Exec>>()
+  readonly #options: AgentOptions
+  readonly #spools: string
+  readonly #fifos: Fifos
+
+  constructor(options: AgentOptions) {
+    this.#options = options
+    this.#spools = join(options.stateDir, 'spool')
+    // What an agent before this one left: its processes' pipes are broken, nobody can go on with it.
+    rmSync(this.#spools, { recursive: true, force: true })
+    mkdirSync(this.#spools, { recursive: true })
+    this.#fifos = new Fifos(join(options.stateDir, 'fifo'))
+  }
+
+  /** Serves `/execs/{id}` and what is below it. */
+  async handle(request: Request): Promise<void> {
+    const [, id = '', action] = request.segments
+    if (!/^[A-Za-z0-9_-]{1,64}$/.test(id)) throw new Refusal(400, 'not an exec id')
+    const { method, stream, query } = request
+    if (action === undefined && method === 'PUT') return this.#put(id, request)
+    const exec = await this.#find(id)
+    if (action === 'output' && method === 'GET')
+      return sendOutput(stream, exec, numberParameter(query, 'from'), request.closed)
+    if (action === 'ack' && method === 'POST') {
+      exec.ack(numberParameter(query, 'to'))
+      return answerJson(stream, {})
+    }
+    if (action === 'input' && method === 'PUT') {
+      if (exec.input === undefined) throw new Refusal(409, 'the process was started without stdin')
+      const at = await exec.input.accept(numberParameter(query, 'at'), stream, query.get('end') === '1')
+      return answerJson(stream, { at } satisfies InputAccepted)
+    }
+    if (action === 'signal' && method === 'POST') {
+      const { signal } = await readJson<SignalRequest>(stream)
+      await exec.signal(signal)
+      return answerJson(stream, {})
+    }
+    throw new Refusal(404, `no such request: ${method} ${action ?? ''}`)
+  }
+
+  async #put(id: string, { stream, query, closed }: Request): Promise<void> {
+    const spec = await readJson<ExecSpec>(stream)
+    const started = this.#execs.get(id) ?? this.#start(id, spec)
+    const exec = await started
+    if (query.get('output') === '1') return sendOutput(stream, exec, 0, closed)
+    answerJson(stream, { pid: exec.pid } satisfies ExecStarted)
+  }
+
+  #start(id: string, spec: ExecSpec): Promise<Exec> {
+    const { cgroupDir, switchUsers, proxyPort } = this.#options
+    const tracker = cgroupDir === undefined ? new ProcTracker(id) : new CgroupTracker(cgroupDir, id)
+    const extraEnv: Record<string, string> = cgroupDir === undefined ? { [EXEC_VARIABLE]: id } : {}
+    const context = { fifos: this.#fifos, tracker, spoolDir: join(this.#spools, id), switchUsers, proxyPort, extraEnv }
+    const started = Exec.start(spec, context)
+    this.#execs.set(id, started)
+    // What could not be started may be tried again under the same id.
+    started.catch(() => this.#execs.delete(id))
+    return started
+  }
+
+  async #find(id: string): Promise<Exec> {
+    const exec = await this.#execs.get(id)
+    if (exec === undefined) throw new Refusal(404, `no exec ${id}`)
+    return exec
+  }
+}
+
+async function sendOutput(stream: ServerHttp2Stream, exec: Exec, from: number, closed: AbortSignal): Promise<void> {
+  if (from < exec.spool.start) throw new Refusal(410, `output before ${exec.spool.start} was acknowledged and is gone`)
+  if (from > exec.spool.end) throw new Refusal(416, `there are only ${exec.spool.end} bytes of output`)
+  stream.respond({ ':status': 200, 'content-type': 'application/octet-stream' })
+  let at = from
+  for (;;) {
+    const bytes = await exec.spool.read(at, closed)
+    if (closed.aborted) return
+    if (bytes === undefined) break
+    at += bytes.length
+    if (!stream.write(bytes)) await drained(stream, closed)
+  }
+  stream.end()
+}
+
+function drained(stream: ServerHttp2Stream, closed: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      stream.off('drain', done)
+      closed.removeEventListener('abort', done)
+      resolve()
+    }
+    stream.on('drain', done)
+    closed.addEventListener('abort', done)
+  })
+}

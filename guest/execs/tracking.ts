@@ -1,0 +1,105 @@
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { findProcesses } from './processes.ts'
+
+/** Finds every process that an exec started, also those that left its process group. */
+export interface Tracker {
+  /** Calls `start`, which forks the exec's first process, so that the process is tracked from its first instruction. */
+  launch<T>(start: () => T): T
+  /** The processes still there. `leader` is the first process. */
+  list(leader: number): number[]
+  /** Kills all at once where the kernel can; false: signal what `list` gives, until it gives nothing. */
+  killAll(): boolean
+  /** Frees what tracking holds, where no process is left. */
+  dispose(): void
+}
+
+/** Membership in a cgroup v2 of its own: nothing a process does takes it out (but for root, who could do anything). */
+export class CgroupTracker implements Tracker {
+  readonly #folder: string
+  readonly #home: string
+
+  /** `parent` is a folder of a cgroup v2 hierarchy. */
+  constructor(parent: string, id: string) {
+    this.#home = join(ownCgroup(), 'cgroup.procs')
+    this.#folder = join(parent, `exec-${id}`)
+    mkdirSync(this.#folder, { recursive: true })
+  }
+
+  launch<T>(start: () => T): T {
+    // The agent itself goes in, forks, and comes out: moving the child afterwards would miss what it forks at once.
+    writeFileSync(join(this.#folder, 'cgroup.procs'), '0')
+    try {
+      return start()
+    } finally {
+      writeFileSync(this.#home, '0')
+    }
+  }
+
+  list(): number[] {
+    return readPids(this.#folder)
+  }
+
+  killAll(): boolean {
+    const file = join(this.#folder, 'cgroup.kill')
+    if (!existsSync(file)) return false
+    writeFileSync(file, '1')
+    return true
+  }
+
+  dispose(): void {
+    try {
+      rmdirSync(this.#folder)
+    } catch {
+      // Processes that outlive the exec keep their group.
+    }
+  }
+}
+
+/** Where cgroup v2 is mounted, or undefined. */
+export function cgroupMount(): string | undefined {
+  const mounts = readFileSync('/proc/self/mounts', 'utf8').split('\n')
+  return mounts.map((line) => line.split(' ')).find(([, , type]) => type === 'cgroup2')?.[1]
+}
+
+/** The cgroup the agent itself is in. */
+function ownCgroup(): string {
+  const path = /^0::(.*)$/m.exec(readFileSync('/proc/self/cgroup', 'utf8'))?.[1] ?? '/'
+  return join(cgroupMount() ?? '/sys/fs/cgroup', path)
+}
+
+function readPids(folder: string): number[] {
+  const own = readFileSync(join(folder, 'cgroup.procs'), 'utf8').split('\n').filter(Boolean).map(Number)
+  const below = readdirSync(folder, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .flatMap((entry) => readPids(join(folder, entry.name)))
+  return [...own, ...below]
+}
+
+/** Variable by which `ProcTracker` knows its processes again. */
+export const EXEC_VARIABLE = 'VIVARIUM_EXEC'
+
+/** Without cgroups: process group, session, descent, and a variable that daemons inherit unless they clear it. */
+export class ProcTracker implements Tracker {
+  readonly #mark: string
+
+  constructor(id: string) {
+    this.#mark = `${EXEC_VARIABLE}=${id}`
+  }
+
+  launch<T>(start: () => T): T {
+    return start()
+  }
+
+  list(leader: number): number[] {
+    return findProcesses(leader, this.#mark)
+  }
+
+  killAll(): boolean {
+    return false
+  }
+
+  dispose(): void {
+    // Nothing held.
+  }
+}

@@ -1,0 +1,133 @@
+import { VivariumError } from '../contracts/errors.ts'
+import { z } from 'zod'
+import type { Calls } from './calls.ts'
+import { abortError, guestLost, misbehaved } from './errors.ts'
+import { FrameParser } from './frames.ts'
+import type { Answer } from './request.ts'
+import type { ExecOutput } from './types.ts'
+
+/** How much the consumer takes between two acknowledgements. */
+const ACK_BYTES = 1024 * 1024
+/** Streams that bring nothing, one after the other, while the session stays up. */
+const MAX_EMPTY_STREAMS = 5
+
+/** How to ask for output from an offset on. */
+export type OpenOutput = (from: number) => Promise<Answer>
+
+export function openOutput(calls: Calls, id: string, signal: AbortSignal | undefined): OpenOutput {
+  return (from) => calls.open({ method: 'GET', path: `/execs/${id}/output?from=${from}`, repeatable: true, signal })
+}
+
+/**
+ * The output of an exec from `from` on, until its exit. Reads no faster than its consumer, goes on where it was after a
+ * broken session, and acknowledges a piece once the consumer asks for what follows.
+ */
+export async function* readOutput(
+  calls: Calls,
+  id: string,
+  from: number,
+  open: OpenOutput,
+  signal?: AbortSignal,
+): AsyncGenerator<ExecOutput, void> {
+  const acks = new Acks(calls, id, from)
+  let next = from
+  let emptyStreams = 0
+  for (;;) {
+    const answer = await openAgain(open, next, next > from)
+    const before = next
+    for await (const piece of readPieces(answer, next, signal)) {
+      next = piece.next
+      if (piece.kind === 'exit') {
+        try {
+          yield piece
+        } finally {
+          // Nothing more will be asked for: leaving is the sign that it was taken.
+          acks.taken(next, true)
+        }
+        return
+      }
+      yield piece
+      acks.taken(next, false)
+    }
+    if (signal?.aborted === true) throw abortError(signal)
+    if (answer.session.http.destroyed || answer.session.http.closed) await answer.session.ended
+    else emptyStreams = next > before ? 0 : emptyStreams + 1
+    if (emptyStreams >= MAX_EMPTY_STREAMS) throw misbehaved('The guest keeps breaking off the output of a process.')
+  }
+}
+
+/** An agent that was restarted knows nothing of the process whose output it had begun to send. */
+async function openAgain(open: OpenOutput, from: number, begun: boolean): Promise<Answer> {
+  try {
+    return await open(from)
+  } catch (error) {
+    if (!begun || !(error instanceof VivariumError) || error.code !== 'not_found') throw error
+    throw guestLost('The agent in the guest was restarted and has lost the process.', error)
+  }
+}
+
+/** Pieces of one stream, until it ends or breaks: either way the caller goes on from the last piece. */
+async function* readPieces(
+  { stream }: Answer,
+  from: number,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<ExecOutput> {
+  const parser = new FrameParser(from)
+  const onAbort = () => stream.destroy()
+  signal?.addEventListener('abort', onAbort)
+  const chunks = (stream as AsyncIterable<Buffer>)[Symbol.asyncIterator]()
+  try {
+    for (;;) {
+      // A stream that breaks looks like one that ends: neither is whole without an exit.
+      const chunk = await chunks.next().catch(() => ({ done: true, value: undefined }) as const)
+      if (chunk.done === true) return
+      yield* parser.push(chunk.value)
+    }
+  } finally {
+    signal?.removeEventListener('abort', onAbort)
+    stream.destroy()
+  }
+}
+
+/** Tells the guest what it may forget; one request at a time, and none that anybody waits for. */
+class Acks {
+  readonly #calls: Calls
+  readonly #id: string
+  #taken: number
+  #sent: number
+  #ended = false
+  #sending = false
+
+  constructor(calls: Calls, id: string, from: number) {
+    this.#calls = calls
+    this.#id = id
+    this.#taken = from
+    this.#sent = from
+  }
+
+  taken(offset: number, last: boolean): void {
+    this.#taken = offset
+    this.#ended = last
+    if (!this.#sending && this.#due()) void this.#send()
+  }
+
+  #due(): boolean {
+    return this.#taken - this.#sent >= (this.#ended ? 1 : ACK_BYTES)
+  }
+
+  async #send(): Promise<void> {
+    this.#sending = true
+    try {
+      while (this.#due()) {
+        const to = this.#taken
+        const path = `/execs/${this.#id}/ack?to=${to}`
+        await this.#calls.json({ method: 'POST', path, repeatable: true }, z.unknown())
+        this.#sent = to
+      }
+    } catch {
+      // The guest keeps more than it must until the next one; if it is lost, the output says so.
+    } finally {
+      this.#sending = false
+    }
+  }
+}

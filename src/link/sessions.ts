@@ -1,0 +1,131 @@
+import type { Duplex } from 'node:stream'
+import { VivariumError } from '../contracts/errors.ts'
+import { abortError, guestLost, misbehaved, quoted } from './errors.ts'
+import type { LinkSettings } from './options.ts'
+import { openSession, type Session, type SessionEnd } from './session.ts'
+
+/** So many breaches of the protocol within `sessionMs` × 3, and the link is given up: a guest that restarts makes one. */
+const MAX_VIOLATIONS = 5
+
+/**
+ * The sessions of one machine, one after the other: takes connections, of which the newest counts, hands out the session
+ * that is up, and gives up when none comes in time or the guest keeps breaking the protocol.
+ */
+export class Sessions {
+  readonly lost: Promise<string>
+  readonly #settings: LinkSettings
+  #current: Session | undefined
+  #attempt = new AbortController()
+  #violations: number[] = []
+  #deadline: NodeJS.Timeout
+  #given: VivariumError | undefined
+  readonly #runs = new Set<Promise<void>>()
+  readonly #waiting = new Set<() => void>()
+  #resolveLost: (reason: string) => void = () => undefined
+
+  constructor(settings: LinkSettings) {
+    this.#settings = settings
+    this.lost = new Promise((resolve) => (this.#resolveLost = resolve))
+    this.#deadline = this.#expectSession(settings.deadlines.firstSessionMs)
+  }
+
+  /** Takes a connection of the guest; it replaces the one before. */
+  accept(socket: Duplex): void {
+    // A socket whose error nobody hears would end the process.
+    socket.on('error', () => undefined)
+    if (this.#given !== undefined) {
+      socket.destroy()
+      return
+    }
+    this.#attempt.abort()
+    this.#attempt = new AbortController()
+    this.#current?.close('The guest opened a new connection.')
+    const run = this.#run(socket, this.#attempt.signal).finally(() => this.#runs.delete(run))
+    this.#runs.add(run)
+  }
+
+  /** The session that is up, or the next one. Rejects when the link is given up or `signal` is aborted. */
+  async current(signal?: AbortSignal): Promise<Session> {
+    for (;;) {
+      if (signal?.aborted === true) throw abortError(signal)
+      if (this.#given !== undefined) throw this.#given
+      if (this.#current !== undefined) return this.#current
+      await new Promise<void>((resolve) => {
+        const wake = () => {
+          this.#waiting.delete(wake)
+          signal?.removeEventListener('abort', wake)
+          resolve()
+        }
+        this.#waiting.add(wake)
+        signal?.addEventListener('abort', wake)
+      })
+    }
+  }
+
+  /** Gives the link up: every call, now and later, rejects with `error`. */
+  giveUp(error: VivariumError): void {
+    if (this.#given !== undefined) return
+    this.#given = error
+    clearTimeout(this.#deadline)
+    this.#attempt.abort()
+    this.#current?.close(error.message)
+    this.#wake()
+    this.#resolveLost(error.message)
+  }
+
+  /** Resolves when no connection is left, after `giveUp`. */
+  async ended(): Promise<void> {
+    await Promise.all(this.#runs)
+  }
+
+  /** One connection, from its preamble to its end. Never rejects. */
+  async #run(socket: Duplex, signal: AbortSignal): Promise<void> {
+    try {
+      const session = await openSession(socket, this.#settings, signal)
+      if (signal.aborted) return session.close('The guest opened a new connection.')
+      clearTimeout(this.#deadline)
+      this.#current = session
+      this.#wake()
+      const end = await session.ended
+      if (this.#current === session) {
+        this.#current = undefined
+        clearTimeout(this.#deadline)
+        if (this.#given === undefined) this.#deadline = this.#expectSession(this.#settings.deadlines.sessionMs)
+      }
+      this.#note(end)
+    } catch (error) {
+      socket.destroy()
+      if (!signal.aborted) this.#note(asEnd(error))
+    }
+  }
+
+  #note({ reason, violation }: SessionEnd): void {
+    this.#settings.log(`session ended: ${quoted(reason)}`)
+    if (!violation) return
+    const now = performance.now()
+    const window = this.#settings.deadlines.sessionMs * 3
+    this.#violations = [...this.#violations.filter((at) => now - at < window), now]
+    if (this.#violations.length < MAX_VIOLATIONS) return
+    this.giveUp(
+      misbehaved(`The guest of machine ${this.#settings.name} keeps breaking the link's protocol: ${quoted(reason)}`),
+    )
+  }
+
+  #expectSession(ms: number): NodeJS.Timeout {
+    const { name } = this.#settings
+    return setTimeout(
+      () => this.giveUp(guestLost(`The guest of machine ${name} did not answer for ${Math.round(ms / 100) / 10} s.`)),
+      ms,
+    )
+  }
+
+  #wake(): void {
+    for (const wake of this.#waiting) wake()
+  }
+}
+
+function asEnd(error: unknown): SessionEnd {
+  if (error instanceof VivariumError) return { reason: error.message, violation: error.code === 'guest_misbehaved' }
+  if (error instanceof Error) return { reason: error.message, violation: true }
+  return error as SessionEnd
+}
