@@ -20,6 +20,7 @@ export async function waitForAgent(options: {
 }): Promise<void> {
   const { vmm, link, hostname, signal } = options
   const deadlineMs = BOOT_DEADLINE_MS * options.timeScale
+  signal.throwIfAborted()
   const gaveUp = new AbortController()
   void vmm.exited.then((how) => gaveUp.abort(how))
   void link.lost.then((how) => gaveUp.abort(how))

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import type { Images } from '../images/types.ts'
 import type { GuestLink } from '../link/types.ts'
+import type { Logger } from '../telemetry/types.ts'
 import { waitForAgent } from './agent-hello.ts'
 import { makeFolders, removeFolders } from './folders.ts'
 import type { Journal } from './journal.ts'
@@ -27,6 +28,7 @@ export interface BootContext {
   diskDir: string
   scratchMib: number
   linkFactory: (options: LinkOptions) => GuestLink
+  log: Logger
 }
 
 /**
@@ -80,5 +82,12 @@ export async function bootMachine(
   void vmm.guestUp.then(() => record.enter('agent'))
   await waitForAgent({ vmm, link, hostname: id.replace('_', '-'), timeScale: engine.timeScale, signal })
   record.become('ready')
-  return new RunningMachine({ record, link, vmm, timeScale: engine.timeScale, resources: made.move() })
+  return new RunningMachine({
+    record,
+    link,
+    vmm,
+    timeScale: engine.timeScale,
+    resources: made.move(),
+    log: context.log,
+  })
 }

@@ -5,23 +5,33 @@ import type { ProcessIdentity } from './types.ts'
 /** How often a process that is not our child is looked at: there is no other way to hear of its end. */
 const POLL_MS = 100
 
-/** State and start time out of a /proc/PID/stat line. The name in brackets may hold spaces and brackets itself. */
-export function parseStat(line: string): { state: string; startTime: number } | undefined {
+/** What /proc says of a process. */
+export interface ProcessEntry extends ProcessIdentity {
+  parent: number
+  /** It has ended, and its parent has not asked how yet. */
+  zombie: boolean
+}
+
+/** A /proc/PID/stat line (proc_pid_stat(5)). The name in brackets may hold spaces and brackets itself. */
+export function parseStat(line: string): ProcessEntry | undefined {
   const fields = line.slice(line.lastIndexOf(')') + 2).split(' ')
-  const [state, startTime] = [fields[0], Number(fields[19])]
-  return state !== undefined && state !== '' && Number.isSafeInteger(startTime) ? { state, startTime } : undefined
+  const [pid, parent, startTime] = [Number.parseInt(line, 10), Number(fields[1]), Number(fields[19])]
+  if (![pid, parent, startTime].every(Number.isSafeInteger)) return undefined
+  return { pid, parent, startTime, zombie: fields[0] === 'Z' || fields[0] === 'X' }
+}
+
+async function readEntry(pid: number): Promise<ProcessEntry | undefined> {
+  try {
+    return parseStat(await readFile(`/proc/${pid}/stat`, 'utf8'))
+  } catch {
+    return undefined // no such process (ENOENT, or ESRCH when it ended while we read)
+  }
 }
 
 /** The identity of a running process, or undefined when there is none of that pid. A zombie has ended. */
 export async function identify(pid: number): Promise<ProcessIdentity | undefined> {
-  let line: string
-  try {
-    line = await readFile(`/proc/${pid}/stat`, 'utf8')
-  } catch {
-    return undefined // no such process (ENOENT, or ESRCH when it ended while we read)
-  }
-  const parsed = parseStat(line)
-  return parsed === undefined || 'ZX'.includes(parsed.state) ? undefined : { pid, startTime: parsed.startTime }
+  const entry = await readEntry(pid)
+  return entry === undefined || entry.zombie ? undefined : { pid, startTime: entry.startTime }
 }
 
 /** Whether this very process still runs: the same pid with another start time is somebody else. */
@@ -44,23 +54,23 @@ export async function killProcess(identity: ProcessIdentity): Promise<void> {
   }
 }
 
-/** Every running process whose effective user is `uid`. */
-export async function processesOf(uid: number): Promise<ProcessIdentity[]> {
+/** Every process, zombies included, whose effective user is `uid`. */
+export async function processesOf(uid: number): Promise<ProcessEntry[]> {
   return processesWhere(async (folder) => (await stat(folder)).uid === uid)
 }
 
-/** Every running process of which one whole argument is `name`. */
-export async function processesNamed(name: string): Promise<ProcessIdentity[]> {
+/** Every process of which one whole argument is `name`. */
+export async function processesNamed(name: string): Promise<ProcessEntry[]> {
   return processesWhere(async (folder) => (await readFile(`${folder}/cmdline`, 'utf8')).split('\0').includes(name))
 }
 
-async function processesWhere(matches: (folder: string) => Promise<boolean>): Promise<ProcessIdentity[]> {
+async function processesWhere(matches: (folder: string) => Promise<boolean>): Promise<ProcessEntry[]> {
   const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name))
   const found = await Promise.all(
     pids.map(async (pid) => {
       const matched = await matches(`/proc/${pid}`).catch(() => false) // it ended meanwhile
-      return matched ? identify(Number(pid)) : undefined
+      return matched ? readEntry(Number(pid)) : undefined
     }),
   )
-  return found.filter((identity) => identity !== undefined)
+  return found.filter((entry) => entry !== undefined)
 }

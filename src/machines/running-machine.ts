@@ -1,5 +1,6 @@
 import type { MachineInfo } from '../contracts/machine.ts'
 import type { GuestLink } from '../link/types.ts'
+import type { Logger } from '../telemetry/types.ts'
 import type { MachineRecord } from './record.ts'
 import type { Machine, Vmm } from './types.ts'
 
@@ -12,6 +13,7 @@ export class RunningMachine implements Machine {
   readonly #record: MachineRecord
   readonly #vmm: Vmm
   readonly #resources: AsyncDisposableStack
+  readonly #log: Logger
   readonly #resolveLost: (reason: string) => void
   #destroyed: Promise<void> | undefined
 
@@ -21,6 +23,7 @@ export class RunningMachine implements Machine {
     vmm: Vmm
     timeScale: number
     resources: AsyncDisposableStack
+    log: Logger
   }) {
     this.id = parts.record.id
     this.link = parts.link
@@ -28,6 +31,7 @@ export class RunningMachine implements Machine {
     this.#record = parts.record
     this.#vmm = parts.vmm
     this.#resources = parts.resources
+    this.#log = parts.log
     const { promise, resolve } = Promise.withResolvers<string>()
     this.lost = promise
     this.#resolveLost = resolve
@@ -57,6 +61,11 @@ export class RunningMachine implements Machine {
 
   async #destroy(): Promise<void> {
     if (this.info().state === 'ready') this.#record.become('stopping')
-    await this.#resources.disposeAsync()
+    try {
+      await this.#resources.disposeAsync()
+    } catch (err) {
+      this.#log.error({ err, machineId: this.id }, 'a machine could not be removed; it stays in the journal')
+      throw err
+    }
   }
 }

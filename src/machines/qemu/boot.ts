@@ -77,7 +77,12 @@ export async function bootQemu(
 
 async function connectMonitor(path: string, ended: Promise<string>, signal: AbortSignal | undefined): Promise<Qmp> {
   const failed = new AbortController()
-  void ended.then((how) => failed.abort(new VivariumError('engine_failed', `QEMU did not start: ${how}.`)))
-  const deadline = AbortSignal.timeout(MONITOR_DEADLINE_MS)
-  return Qmp.connect(path, AbortSignal.any([failed.signal, deadline, ...(signal ? [signal] : [])]))
+  const fail = (why: string) => failed.abort(new VivariumError('engine_failed', `QEMU did not start: ${why}.`))
+  void ended.then(fail)
+  const timer = setTimeout(fail, MONITOR_DEADLINE_MS, `its monitor did not answer in ${MONITOR_DEADLINE_MS / 1000} s`)
+  try {
+    return await Qmp.connect(path, signal === undefined ? failed.signal : AbortSignal.any([failed.signal, signal]))
+  } finally {
+    clearTimeout(timer)
+  }
 }

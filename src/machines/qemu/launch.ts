@@ -71,17 +71,15 @@ export async function launch(options: LaunchOptions): Promise<Launched> {
     throw new VivariumError('engine_failed', `bubblewrap can't be started: ${(cause as Error).message}`, { cause })
   }
   child.unref()
-  const group = await machineGroup(options.id)
-  if (child.pid !== undefined) await group.add(child.pid)
   const identity = await readIdentity(child.stdio[INFO_FD])
   if (identity === undefined) {
     const how = await ended
-    await group.remove()
     throw new VivariumError(
       'engine_failed',
       `${options.program} ended at once: ${how}${await readLog(options.logPath)}`,
     )
   }
+  const group = await machineGroup(options.id)
   await group.add(identity.pid)
   return { identity, ended: ended.then(async (how) => `${how}${await readLog(options.logPath)}`) }
 }

@@ -56,7 +56,7 @@ export class Qmp extends EventEmitter {
         signal.throwIfAborted()
         const { code } = error as NodeJS.ErrnoException
         if (code !== 'ENOENT' && code !== 'ECONNREFUSED') throw error
-        await sleep(CONNECT_RETRY_MS, undefined, { signal })
+        await sleep(CONNECT_RETRY_MS)
       }
     }
   }

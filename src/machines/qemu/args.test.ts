@@ -1,0 +1,66 @@
+import { expect, test } from 'vitest'
+import { qemuArgs, type QemuConfig } from './args.ts'
+
+const CONFIG: QemuConfig = {
+  id: 'vm_000000000000',
+  accel: 'tcg',
+  version: [7, 2],
+  memoryMib: 2048,
+  vcpus: 2,
+  kernelFd: 4,
+  initrdFd: 5,
+  disks: { rootFd: 6, baseFd: 7, scratchFd: 8 },
+  kernelArgs: [],
+}
+
+/** The values that follow each occurrence of a flag. */
+function valuesOf(args: string[], flag: string): string[] {
+  return args.flatMap((arg, index) => (arg === flag ? [args[index + 1] ?? ''] : []))
+}
+
+test('a machine has the two ports of the link and no network card', () => {
+  const devices = valuesOf(qemuArgs(CONFIG), '-device')
+  expect(devices.filter((device) => device.startsWith('virtserialport'))).toEqual([
+    expect.stringContaining('name=vivarium.control'),
+    expect.stringContaining('name=vivarium.egress'),
+  ])
+  expect(devices.filter((device) => device.includes('net'))).toEqual([])
+  expect(qemuArgs(CONFIG)).not.toContain('-nic')
+})
+
+test('root image and scratch base are read-only, the scratch disk lies over the base', () => {
+  const disks = valuesOf(qemuArgs(CONFIG), '-blockdev').map((json): Record<string, unknown> => JSON.parse(json))
+  expect(disks).toMatchObject([
+    { 'node-name': 'root', driver: 'raw', 'read-only': true },
+    { 'node-name': 'scratch-base', driver: 'raw', 'read-only': true },
+    { 'node-name': 'scratch', driver: 'qcow2', backing: 'scratch-base' },
+  ])
+  expect(disks[2]).not.toHaveProperty('read-only')
+})
+
+test('the guest stands still at first, and QEMU may start no process', () => {
+  const args = qemuArgs(CONFIG)
+  expect(args).toContain('-S')
+  expect(valuesOf(args, '-sandbox')).toEqual([
+    'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny',
+  ])
+})
+
+test('the accelerator decides about processor and emulation', () => {
+  expect(valuesOf(qemuArgs(CONFIG), '-accel')).toEqual(['tcg,thread=multi,tb-size=512'])
+  expect(valuesOf(qemuArgs(CONFIG), '-cpu')).toEqual(['max'])
+  expect(valuesOf(qemuArgs({ ...CONFIG, accel: 'kvm' }), '-cpu')).toEqual(['host'])
+})
+
+test('the option to dial again has the name that each QEMU knows', () => {
+  const dial = (version: [number, number]) => valuesOf(qemuArgs({ ...CONFIG, version }), '-chardev').join(' ')
+  expect(dial([9, 1])).toContain('reconnect=1')
+  expect(dial([9, 2])).toContain('reconnect-ms=200')
+  expect(dial([10, 0])).toContain('reconnect-ms=200')
+})
+
+test('a probe boots the kernel alone', () => {
+  const args = qemuArgs({ ...CONFIG, disks: null, kernelArgs: ['vivarium.probe=1'] })
+  expect(valuesOf(args, '-append')[0]).toContain('vivarium.probe=1')
+  expect(args.join(' ')).not.toMatch(/blockdev|virtserialport|add-fd/)
+})
