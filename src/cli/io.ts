@@ -50,3 +50,11 @@ export async function readStdin(io: Io): Promise<string> {
   for await (const chunk of io.stdin) chunks.push(Buffer.from(chunk))
   return Buffer.concat(chunks).toString()
 }
+
+/** Resolves once the signal is aborted. */
+export function untilAborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve()
+    signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+}

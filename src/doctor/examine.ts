@@ -3,9 +3,10 @@ import { statfs } from 'node:fs/promises'
 import { freemem, totalmem } from 'node:os'
 import { dirname } from 'node:path'
 import type { Config } from '../config/schema.ts'
+import { installCommand, missingTools, type HostTool } from '../images/host-tools.ts'
 import type { Images } from '../images/types.ts'
 import type { Engine, EngineProbe } from '../machines/types.ts'
-import { installCommand, missingTools, type HostTool } from './packages.ts'
+
 import type { Check, Report } from './types.ts'
 
 /** What the doctor looks at. */
@@ -14,7 +15,7 @@ export interface DoctorHost {
   images: Images
   /** Best first. */
   engines: readonly Engine[]
-  tools: readonly HostTool[]
+  tools: HostTool[]
 }
 
 /** A task needs about this much: guest memory, and disk for its image, scratch and results. */
@@ -53,12 +54,12 @@ function checkNode(): Check {
     : { name: 'Node.js', status: 'missing', detail: `${process.version} is too old: 26 is needed`, fix: 'npm ci' }
 }
 
-function checkTools(tools: readonly HostTool[]): Check {
+function checkTools(tools: HostTool[]): Check {
   const missing = missingTools(tools)
   if (missing.length === 0)
     return { name: 'host packages', status: 'ok', detail: tools.map(({ tool }) => tool).join(', '), fix: null }
   const detail = `missing: ${missing.map(({ tool, why }) => `${tool} (${why})`).join(', ')}`
-  return { name: 'host packages', status: 'missing', detail, fix: installCommand(missing).join(' ') }
+  return { name: 'host packages', status: 'missing', detail, fix: installCommand(missing) }
 }
 
 function checkImage(

@@ -1,6 +1,7 @@
+import { missingTools } from '../images/host-tools.ts'
 import type { Progress } from '../images/types.ts'
 import type { DoctorHost } from './examine.ts'
-import { installPackages, missingTools } from './packages.ts'
+import { installPackages } from './packages.ts'
 
 /** Brings a host to where tasks can run: installs missing packages, builds the guest image. Does nothing twice. */
 export async function mend(

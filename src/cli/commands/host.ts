@@ -18,7 +18,7 @@ export function registerHost(program: Command, io: Io, exitWith: (code: number) 
     .description('Build it, unless it is already built.')
     .action(async () => {
       using progress = showProgress(io.stderr)
-      const { manifest, root } = await host().images.ensure(progress, io.signal)
+      const { manifest, root } = await host().doctor.images.ensure(progress, io.signal)
       io.print(`${manifest.key} ${root}`)
     })
 

@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import { loadConfig } from '../../config/load.ts'
 import { startServer } from '../../server/serve.ts'
 import { createLogger } from '../../telemetry/logger.ts'
-import type { Io } from '../io.ts'
+import { untilAborted, type Io } from '../io.ts'
 import { number } from '../options.ts'
 
 export function registerServe(program: Command, io: Io): void {
@@ -29,15 +29,8 @@ export function registerServe(program: Command, io: Io): void {
         const logger = createLogger(config.log)
         await using server = await startServer(config, logger, { anyPort: options.background === true })
         logger.info({ url: server.url }, `dashboard and API at ${server.url}`)
-        const why = await Promise.race([server.idle.then(() => 'idle'), aborted(io.signal).then(() => 'asked to')])
+        const why = await Promise.race([server.idle.then(() => 'idle'), untilAborted(io.signal).then(() => 'asked to')])
         logger.info(`stopping: ${why}`)
       },
     )
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve()
-    signal.addEventListener('abort', () => resolve(), { once: true })
-  })
 }

@@ -1,0 +1,166 @@
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import type { OpenAPIHono } from '@hono/zod-openapi'
+import { agents } from './agents/agents.ts'
+import { createApp } from './api/app.ts'
+import type { ApiServices, AppEnv } from './api/types.ts'
+import { assetNames, readAsset } from './assets.ts'
+import { createDiskBlobs } from './blobs/disk.ts'
+import type { Config } from './config/schema.ts'
+import type { DoctorHost } from './doctor/examine.ts'
+import { findVersions } from './doctor/versions.ts'
+import { createDeltaCoalescer } from './events/coalesce.ts'
+import { openEventLog } from './events/log.ts'
+import type { EventLog } from './events/types.ts'
+import { sharedCredential } from './gateway/credentials.ts'
+import { createGateway } from './gateway/gateway.ts'
+import { readRegistries } from './gateway/registries.ts'
+import { createUsage } from './gateway/usage.ts'
+import { createIdentity } from './identity/identity.ts'
+import type { Identity } from './identity/types.ts'
+import { hostTools } from './images/host-tools.ts'
+import { createImages } from './images/images.ts'
+import { createGuestLink } from './link/link.ts'
+import { createMachineAccess } from './machines/access.ts'
+import { chooseEngine } from './machines/choose-engine.ts'
+import { hostLimits } from './machines/limits.ts'
+import { createMachines } from './machines/machines.ts'
+import { createQemuEngine } from './machines/qemu/engine.ts'
+import type { Engine, MachineAccess, Machines } from './machines/types.ts'
+import { createMcpEndpoint } from './mcp/endpoint.ts'
+import { openDatabase } from './store/database.ts'
+import { taskSettings } from './tasks/settings.ts'
+import { createTasks } from './tasks/tasks.ts'
+import type { Tasks } from './tasks/types.ts'
+import type { Logger } from './telemetry/types.ts'
+import { VERSION } from './version.ts'
+
+const HEARTBEAT_MS = 15_000
+
+/** What can be done on a host without a data folder: images, engines, the doctor. */
+export interface Host {
+  doctor: DoctorHost
+}
+
+/** The parts that know the host only. */
+export function composeHost(config: Config): Host {
+  const images = createImages({ cacheDir: config.cacheDir, extraPackages: config.image.packages })
+  const engine = (accel: 'kvm' | 'tcg'): Engine =>
+    createQemuEngine({ accel, cacheDir: config.cacheDir, runDir: config.runDir, image: images.find })
+  const tools = hostTools().filter((tool) => tool.use !== 'tests')
+  return { doctor: { config, images, engines: [engine('kvm'), engine('tcg')], tools } }
+}
+
+/** Every service of one orchestrator. Disposing closes them in reverse order. */
+export interface Orchestrator extends AsyncDisposable {
+  app: OpenAPIHono<AppEnv>
+  identity: Identity
+  tasks: Tasks
+  events: EventLog
+  machines: Machines
+  access: MachineAccess
+  /** Takes up what a previous orchestrator left; call once before serving. */
+  recover(): Promise<void>
+  /** Whether a task or a machine would be lost by stopping now. */
+  isBusy(): boolean
+}
+
+/** Builds every service, once. The data folder exists and is ours. */
+export async function compose(config: Config, log: Logger): Promise<Orchestrator> {
+  await using stack = new AsyncDisposableStack()
+  const { doctor } = composeHost(config)
+  for (const folder of [config.runDir, join(config.home, 'machines')])
+    mkdirSync(folder, { recursive: true, mode: 0o711 })
+
+  const database = await openDatabase(join(config.home, 'vivarium.db'))
+  stack.defer(() => database.destroy())
+  const identity = createIdentity(database)
+  const events = stack.use(await openEventLog({ database, payloadDir: join(config.home, 'payloads') }))
+  const blobs = await createDiskBlobs(join(config.home, 'blobs'))
+  const gateway = createGateway({
+    config,
+    database,
+    credentials: sharedCredential(config.credentials),
+    registries: readRegistries(),
+    isTrusted: identity.isOwner,
+    log,
+  })
+  const machines = stack.use(
+    createMachines({
+      database,
+      images: doctor.images,
+      chooseEngine: () => chooseEngine(config.engine, doctor.engines),
+      runDir: config.runDir,
+      diskDir: join(config.home, 'machines'),
+      scratchMib: config.machines.scratchMib,
+      limits: hostLimits(),
+      linkFactory: ({ machineId, timeScale }) =>
+        createGuestLink({ name: machineId, timeScale, log: (message) => log.debug({ machineId }, message) }),
+      log,
+    }),
+  )
+  const access = createMachineAccess({ machines, gateway })
+  const tasks = stack.use(
+    createTasks({
+      database,
+      events,
+      blobs,
+      machines,
+      gateway,
+      agents,
+      settings: taskSettings(config),
+      openWriter: (taskId) => createDeltaCoalescer({ append: (batch) => events.append(taskId, batch) }),
+      log,
+    }),
+  )
+  const services: ApiServices = {
+    tasks,
+    events,
+    machines: access,
+    identity,
+    usage: createUsage(database),
+    assets: dashboardAssets(),
+    mcp: createMcpEndpoint(),
+    version: () => findVersions(doctor),
+    notReady: () =>
+      machines.engine().then(
+        () => undefined,
+        (error: Error) => error.message,
+      ),
+    gauges: () => [
+      { name: 'vivarium_tasks_active', help: 'Tasks that are not final.', value: tasks.activeCount() },
+      { name: 'vivarium_machines', help: 'Machines that exist.', value: machines.list().length },
+    ],
+    onError: (error, request) => log.error({ err: error, ...request }, error.message),
+  }
+  const app = createApp(services, {
+    listenHost: config.listen.host,
+    publicHosts: config.publicHosts,
+    version: VERSION,
+    heartbeatMs: HEARTBEAT_MS,
+    maxUploadBytes: config.results.maxMib * 1024 ** 2,
+  })
+  const ownership = stack.move()
+  return {
+    app,
+    identity,
+    tasks,
+    events,
+    machines,
+    access,
+    async recover() {
+      const removed = await machines.reconcile()
+      if (removed.length > 0)
+        log.warn({ machines: removed }, 'removed machines of an orchestrator that did not stop in order')
+      await tasks.recover()
+    },
+    isBusy: () => tasks.activeCount() > 0 || machines.list().length > 0,
+    [Symbol.asyncDispose]: () => ownership.disposeAsync(),
+  }
+}
+
+/** The dashboard's files, of those the program has. */
+function dashboardAssets(): ApiServices['assets'] {
+  const names = new Set(assetNames('web/'))
+  return { read: (name) => (names.has(name) ? readAsset(name) : undefined) }
+}

@@ -1,0 +1,38 @@
+import { mkdirSync } from 'node:fs'
+import { compose } from '../compose.ts'
+import { listen } from '../api/listen.ts'
+import type { Config } from '../config/schema.ts'
+import type { Logger } from '../telemetry/types.ts'
+import { announce } from './endpoint.ts'
+import { watchIdle } from './idle.ts'
+import { localKey } from './local-key.ts'
+import { lockDataFolder } from './lock.ts'
+
+export interface RunningServer extends AsyncDisposable {
+  url: string
+  /** The owner's key for clients on this machine. */
+  key: string
+  /** Resolves when `idleExitSeconds` have passed without work or clients. */
+  idle: Promise<void>
+}
+
+/**
+ * Starts the orchestrator of a data folder: takes the folder, opens the services, takes up what a previous one left, listens,
+ * and announces itself to clients. Disposing undoes all of it in reverse. Rejects with `conflict` when the folder or the port
+ * is taken; `anyPort` takes a free port instead of a taken one.
+ */
+export async function startServer(config: Config, log: Logger, options: { anyPort: boolean }): Promise<RunningServer> {
+  await using stack = new AsyncDisposableStack()
+  mkdirSync(config.home, { recursive: true, mode: 0o700 })
+  stack.use(lockDataFolder(config.home))
+  const orchestrator = stack.use(await compose(config, log))
+  const key = await localKey(config.home, orchestrator.identity)
+  await orchestrator.recover()
+  const { promise: idle, resolve: onIdle } = Promise.withResolvers<void>()
+  const idleWatch = stack.use(watchIdle(config.idleExitSeconds, orchestrator.isBusy, onIdle))
+  const fetch: typeof orchestrator.app.fetch = (...args) => idleWatch.track(() => orchestrator.app.fetch(...args))
+  const server = stack.use(await listen(fetch, config.listen, options))
+  stack.use(announce(config.home, { url: server.url, key, pid: process.pid }))
+  const ownership = stack.move()
+  return { url: server.url, key, idle, [Symbol.asyncDispose]: () => ownership.disposeAsync() }
+}
