@@ -1,7 +1,8 @@
 import type { ClientRequest, IncomingMessage } from 'node:http'
 import type { OutgoingHttpHeaders, ServerHttp2Stream } from 'node:http2'
-import { finished, Transform } from 'node:stream'
+import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
+import { endStream } from './answer.ts'
 import { endToEnd } from './headers.ts'
 import { IDLE_TIMEOUT_MS } from './limits.ts'
 
@@ -63,9 +64,8 @@ export function exchange(
     // Stays for the request's whole life: after the answer has begun, its own stream reports what goes wrong.
     request.on('error', (error: NodeJS.ErrnoException) => reject(new UpstreamError(error.code ?? error.message)))
     filter.once('error', giveUp)
-    finished(stream, { writable: false }, (error) => {
-      if (error != null) giveUp(new Error('The guest left.', { cause: error }))
-    })
+    stream.once('close', () => giveUp(new Error('The guest left.')))
+    if (stream.destroyed) return giveUp(new Error('The guest left.'))
     stream.pipe(filter).pipe(request)
   })
 }
@@ -85,6 +85,8 @@ export async function passAnswer(
   const hasBody = options.method !== 'HEAD' && ![204, 205, 304].includes(status)
   const answer: OutgoingHttpHeaders = { ...Object.fromEntries(headers), ':status': status }
   stream.respond(answer, { endStream: !hasBody })
-  if (!hasBody) return void response.resume()
-  await (options.through === undefined ? pipeline(response, stream) : pipeline(response, options.through, stream))
+  if (!hasBody) response.resume()
+  else if (options.through === undefined) await pipeline(response, stream)
+  else await pipeline(response, options.through, stream)
+  endStream(stream)
 }

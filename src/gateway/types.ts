@@ -53,12 +53,6 @@ export interface Gateway {
   credentialKind(userId: string): 'api-key' | 'oauth' | undefined
 }
 
-/** What was spent, for people. */
-export interface UsageReport {
-  /** Sums by `by` over all records at or after `since` (ISO 8601 in UTC); of every user where `userId` is undefined. */
-  query(userId: string | undefined, by: UsageGrouping, since: string | undefined): Promise<UsageRow[]>
-}
-
 /** What was spent, summed. */
 export interface Usage {
   /** `since` is ISO 8601; without `userId` of all users. The costliest first, days the latest first; at most 1,000 rows. */
