@@ -2,7 +2,7 @@ import type { ErrorCode, Problem } from '../../src/contracts/errors.ts'
 import type { ExecResponse, MachineInfo } from '../../src/contracts/machine.ts'
 import type { Task, TaskList, TaskRequestInput, TaskStatus } from '../../src/contracts/task.ts'
 import type { UsageGrouping, UsageRow } from '../../src/contracts/usage.ts'
-import type { User } from '../../src/contracts/user.ts'
+import type { Me } from '../../src/contracts/server.ts'
 
 const ROOT = '/api/v1'
 
@@ -58,7 +58,7 @@ const segment = encodeURIComponent
 
 /** Calls of the REST API. All reject with an ApiError. */
 export const api = {
-  me: (signal?: AbortSignal) => json<User>('GET', '/me', undefined, signal),
+  me: (signal?: AbortSignal) => json<Me>('GET', '/me', undefined, signal),
   login: (key: string) => request('POST', '/session', { key }),
   logout: () => request('DELETE', '/session'),
 

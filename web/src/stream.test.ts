@@ -65,6 +65,21 @@ describe('followTask', () => {
     expect(batches).toEqual([[1, 2, 3], [4]])
   })
 
+  it('hands over history in larger batches, with time to draw between them', () => {
+    const { socket, batches, draw } = follow()
+    const seqs = Array.from({ length: 200 }, (_, index) => index + 1)
+    socket().send(...seqs)
+    draw()
+    socket().send(201)
+    draw()
+    expect(batches).toEqual([seqs])
+    vi.runOnlyPendingTimers()
+    draw()
+    socket().send(202)
+    draw()
+    expect(batches.slice(1)).toEqual([[201], [202]])
+  })
+
   it('goes on behind the last event after a loss and drops what the server repeats', () => {
     const { sockets, socket, batches, states, draw } = follow()
     socket().open()

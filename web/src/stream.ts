@@ -33,6 +33,10 @@ export interface Stream {
   close(): void
 }
 
+/** So many events in one frame are history being caught up with: to draw every frame would cost more than it shows. */
+const CATCH_UP_EVENTS = 20
+const CATCH_UP_MS = 250
+
 const FIRST_RETRY_MS = 500
 const LONGEST_RETRY_MS = 15_000
 
@@ -73,13 +77,20 @@ export function followTask(options: StreamOptions): Stream {
   let attempts = 0
   let finished = false
   let pending: TaskEvent[] = []
+  let catchingUp = false
   let closed = false
 
   const flush = () => {
     if (closed || pending.length === 0) return
     const events = pending
     pending = []
+    catchingUp = events.length >= CATCH_UP_EVENTS
     options.onEvents(events)
+  }
+
+  const schedule = () => {
+    if (catchingUp) setTimeout(() => options.nextFrame(flush), CATCH_UP_MS)
+    else options.nextFrame(flush)
   }
 
   const take = (event: TaskEvent) => {
@@ -87,7 +98,7 @@ export function followTask(options: StreamOptions): Stream {
     lastSeq = event.seq
     attempts = 0
     if (event.type === 'status' && isFinal(event.status)) finished = true
-    if (pending.push(event) === 1) options.nextFrame(flush)
+    if (pending.push(event) === 1) schedule()
   }
 
   const open = () => {

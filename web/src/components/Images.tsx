@@ -47,7 +47,7 @@ export function Zoomable({
 /** The images in a tool's result. A format that is a document rather than a picture is only named. */
 export function EventImages({ images }: { images: readonly { mimeType: string; data: string }[] }) {
   return (
-    <div className="mt-1 flex flex-wrap gap-2">
+    <div className="mt-1 flex flex-wrap items-start gap-2">
       {withPlaces(images).map(({ place, item: image }) =>
         isRaster(image.mimeType) ? (
           <Zoomable

@@ -68,12 +68,13 @@ export const MachineCard = memo(function MachineCard({ machine }: { machine: Mac
             {machine.taskId}
           </Link>
         )}
-        <span className="flex-1" />
-        <Button aria-expanded={open} disabled={machine.state !== 'ready'} onClick={() => setOpen(!open)}>
-          <Icon name="terminal" />
-          Exec
-        </Button>
-        <Destroy machine={machine} />
+        <span className="ml-auto flex items-center gap-2">
+          <Button aria-expanded={open} disabled={machine.state !== 'ready'} onClick={() => setOpen(!open)}>
+            <Icon name="terminal" />
+            Exec
+          </Button>
+          <Destroy machine={machine} />
+        </span>
       </div>
       {machine.error && (
         <div className="px-4 pb-3">

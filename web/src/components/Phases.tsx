@@ -27,7 +27,7 @@ export function Phases({ done, current }: Props) {
           />
         ))}
       </div>
-      <ol className="mt-2 flex flex-wrap gap-x-4 gap-y-0.5 text-xs text-faint">
+      <ol className="mt-2 grid grid-cols-[repeat(auto-fill,minmax(8.25rem,1fr))] gap-x-4 gap-y-0.5 text-xs text-faint">
         {withPlaces(steps).map(({ place, item: step }) => (
           <li key={place} className="flex items-center gap-1.5">
             <span className={`size-1.5 rounded-full ${colour(place)}`} />

@@ -35,8 +35,8 @@ function Account() {
   const logout = useMutation({
     mutationFn: api.logout,
     onSuccess: () => {
-      queryClient.clear()
       queryClient.setQueryData(meQuery.queryKey, null)
+      queryClient.removeQueries({ predicate: (query) => query.queryKey[0] !== meQuery.queryKey[0] })
     },
   })
   return (

@@ -46,7 +46,9 @@ export function TaskPage({ taskId }: { taskId: string }) {
   const [details, setDetails] = useState(false)
   useTitle(task ? excerpt(task.prompt, 60) : 'Task')
 
-  if (error instanceof ApiError && error.status === 404) return <NotFound what="There is no such task." />
+  // What is no task id at all is refused as such.
+  if (error instanceof ApiError && (error.status === 404 || error.status === 400))
+    return <NotFound what="There is no such task." />
   if (!task) return <ErrorNote error={error} className="m-6" />
   const side = (name: Tab) => `${tab === name ? '' : 'hidden lg:grid'} grid gap-3`
   return (

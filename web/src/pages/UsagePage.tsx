@@ -15,7 +15,7 @@ const TOKENS = [
   ['Cache write', 'cacheWriteTokens'],
 ] as const
 
-function Tabs() {
+function Tabs({ current }: { current: UsageGrouping }) {
   return (
     <nav aria-label="Group by" className="flex gap-1 rounded-lg border border-line bg-panel p-1 text-[13px]">
       {GROUPINGS.map((by) => (
@@ -23,9 +23,7 @@ function Tabs() {
           key={by}
           to="/usage"
           search={{ by }}
-          activeProps={{ className: 'bg-raised text-fg' }}
-          inactiveProps={{ className: 'text-soft hover:text-fg' }}
-          className="rounded px-3 py-0.5 capitalize"
+          className={`rounded px-3 py-0.5 capitalize ${by === current ? 'bg-raised text-fg' : 'text-soft hover:text-fg'}`}
         >
           {by}
         </Link>
@@ -84,7 +82,7 @@ function Table({ by, rows }: { by: UsageGrouping; rows: UsageRow[] }) {
         <tbody className="divide-y divide-line">
           {rows.map((row) => (
             <tr key={row.key} data-testid="usage-row" className="hover:bg-raised">
-              <td className="px-3 py-2">
+              <td className="px-3 py-2 whitespace-nowrap">
                 <Key by={by} row={row} />
               </td>
               <td className={cell}>{row.requests}</td>
@@ -121,7 +119,7 @@ export function UsagePage({ by }: { by: UsageGrouping }) {
   const { data, error } = useQuery(usageQuery(by, undefined))
   useTitle('Usage')
   return (
-    <Page title="Usage" actions={<Tabs />}>
+    <Page title="Usage" actions={<Tabs current={by} />}>
       <ErrorNote error={error} className="mb-4" />
       {data?.items.length === 0 && (
         <Empty icon="usage" title="Nothing has been used yet">

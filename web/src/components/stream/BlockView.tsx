@@ -34,10 +34,10 @@ function LogLine({ block }: { block: BlockOf<'log'> }) {
   const { level, message, data } = block.event
   const detail = data === undefined ? '' : JSON.stringify(data)
   return (
-    <>
-      {level !== 'info' && <span className="mr-2 font-mono text-2xs uppercase">{level}</span>}
-      <CutText text={detail === '' ? plain(message) : `${plain(message)} ${detail}`} className="inline" />
-    </>
+    <div className="flex gap-2">
+      {level !== 'info' && <span className="font-mono text-2xs/4.5 uppercase">{level}</span>}
+      <CutText text={detail === '' ? plain(message) : `${plain(message)} ${detail}`} className="min-w-0" />
+    </div>
   )
 }
 

@@ -7,6 +7,10 @@ import { Facts as FactList, Panel } from '../Panel.tsx'
 import { EgressPanel } from './EgressPanel.tsx'
 import { StartPanel } from './StartPanel.tsx'
 
+function requests(number: number): string {
+  return `${number} ${number === 1 ? 'request' : 'requests'}`
+}
+
 /** While a task runs, its events know more than its record; in the end the record is the count. */
 function CostPanel({ task, facts }: { task: Task; facts: Facts }) {
   const isLive = !isFinal(task.status) && facts.usage.requests > 0
@@ -17,7 +21,7 @@ function CostPanel({ task, facts }: { task: Task; facts: Facts }) {
   return (
     <Panel
       title="Cost"
-      aside={facts.usage.requests > 0 && <span className="text-xs text-faint">{facts.usage.requests} requests</span>}
+      aside={facts.usage.requests > 0 && <span className="text-xs text-faint">{requests(facts.usage.requests)}</span>}
     >
       <p className="flex items-baseline gap-2 px-3 pt-2.5">
         <span data-testid="task-cost" className="text-2xl font-semibold tracking-tight tabular-nums">
@@ -40,7 +44,7 @@ function CostPanel({ task, facts }: { task: Task; facts: Facts }) {
       />
       {facts.usage.unpriced > 0 && (
         <p className="px-3 pb-2.5 text-xs text-warn">
-          {facts.usage.unpriced} requests to a model without a known price are not in it.
+          {requests(facts.usage.unpriced)} to a model without a known price not included.
         </p>
       )}
     </Panel>

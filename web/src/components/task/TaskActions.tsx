@@ -46,7 +46,7 @@ function Delete({ task }: { task: Task }) {
         onConfirm={() => remove.mutate()}
       >
         <Icon name="trash" />
-        Delete
+        <span className="max-sm:sr-only">Delete</span>
       </ConfirmButton>
     </>
   )
@@ -59,7 +59,7 @@ export function TaskActions({ task }: { task: Task }) {
     <div className="flex flex-wrap items-center gap-2">
       <Link to="/new" search={{ from: task.id }} className={buttonClass('quiet')}>
         <Icon name="again" className="size-3.5" />
-        Again
+        <span className="max-sm:sr-only">Again</span>
       </Link>
       <Delete task={task} />
     </div>

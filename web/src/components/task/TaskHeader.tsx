@@ -1,6 +1,7 @@
 import { Link } from '@tanstack/react-router'
 import type { Task } from '../../../../src/contracts/task.ts'
 import { excerpt } from '../../format.ts'
+import { isFinal } from '../../status.ts'
 import { Icon } from '../Icon.tsx'
 import { StatusChip } from '../StatusChip.tsx'
 import { Age, Elapsed } from '../Times.tsx'
@@ -42,7 +43,7 @@ export function TaskHeader({ task }: { task: Task }) {
             <code className="font-mono">{task.id}</code> ·{' '}
             {task.agent === 'shell' ? 'shell' : (task.model ?? 'claude-code')} · <Took task={task} /> ·{' '}
             <Age at={task.createdAt} />
-            {task.vmId !== null && (
+            {task.vmId !== null && !isFinal(task.status) && (
               <>
                 {' '}
                 ·{' '}
