@@ -3,6 +3,8 @@ import { SOURCE_DATE_EPOCH } from './recipe.ts'
 import { run } from './run.ts'
 
 const BLOCK = 4096
+const ROOT_INODE = 2
+const FIRST_ORDINARY_INODE = 11
 /** Any constant serves: the disks of one machine must only differ from each other. */
 const ROOT_UUID = '6b1f5c0e-3a52-4c1e-9f0b-7d2a54a1c001'
 const SCRATCH_UUID = '6b1f5c0e-3a52-4c1e-9f0b-7d2a54a1c002'
@@ -19,10 +21,9 @@ export async function makeRootDisk(root: string, path: string, signal: AbortSign
     [root, '-xdev', '-newermt', date, '-exec', 'touch', '--no-dereference', `--date=${date}`, '{}', '+'],
     options,
   )
-  const inodes = Number((await run('du', ['--inodes', '-s', root], options)).split('\t')[0])
-  const kib = Number((await run('du', ['-s', '-k', root], options)).split('\t')[0])
+  const { inodes, blocks } = await measure(root, signal)
   const inodeCount = inodes + 256
-  const bytes = Math.ceil((kib * 1024 * 1.03 + inodeCount * 256 + 16 * 1024 * 1024) / BLOCK) * BLOCK
+  const bytes = Math.ceil(blocks * 1.03 + (inodeCount * 256) / BLOCK + 4096) * BLOCK
   await rm(path, { force: true })
   await writeFile(path, '')
   await truncate(path, bytes)
@@ -34,6 +35,32 @@ export async function makeRootDisk(root: string, path: string, signal: AbortSign
       .concat(['-L', 'root', '-d', root, path]),
     options,
   )
+  await resetTimes(path, inodeCount, signal)
+}
+
+/** Inodes and blocks that the files below `root` will need, by their sizes: what they take on this host's disk varies. */
+async function measure(root: string, signal: AbortSignal | undefined): Promise<{ inodes: number; blocks: number }> {
+  const listing = await run('find', [root, '-xdev', '-printf', '%i %y %s\\n'], { signal })
+  // Hard links share an inode and are listed alike.
+  const files = [...new Set(listing.split('\n'))].map((line) => line.split(' '))
+  const blocks = files.map(([, type, size]) => (type === 'f' ? Math.ceil(Number(size) / BLOCK) : 1))
+  return { inodes: files.length, blocks: blocks.reduce((sum, count) => sum + count, 0) }
+}
+
+/**
+ * mke2fs copies from each file when it was last read and when its inode last changed: the moment of this build, which nobody can
+ * set on a mounted file system. Written into the finished disk instead.
+ */
+async function resetTimes(path: string, inodeCount: number, signal: AbortSignal | undefined): Promise<void> {
+  // mke2fs rounds the number of inodes up to whole blocks of its tables; those beyond the last file stay zero.
+  const ordinary = Array.from({ length: inodeCount - FIRST_ORDINARY_INODE + 1 }, (_, at) => at + FIRST_ORDINARY_INODE)
+  const commands = [ROOT_INODE, ...ordinary].flatMap((inode) =>
+    ['atime', 'ctime'].flatMap((field) => [
+      `set_inode_field <${inode}> ${field} @${SOURCE_DATE_EPOCH}`,
+      `set_inode_field <${inode}> ${field}_extra 0`,
+    ]),
+  )
+  await run('debugfs', ['-w', path], { signal, input: `${commands.join('\n')}\n` })
 }
 
 /**

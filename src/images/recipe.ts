@@ -68,6 +68,7 @@ export const DEBIAN_PACKAGES = [
   'git',
   'iproute2',
   'less',
+  'libatomic1',
   'openssh-client',
   'procps',
   'python3',
