@@ -35,11 +35,11 @@ function findFailure(job: AgentJob, exit: ExecExit, result: ResultFact | undefin
 function resultFailure(job: AgentJob, result: ResultFact): Failure {
   const said = result.text.trim().slice(0, 2000)
   if (result.subtype === 'error_max_turns') {
-    const limit = job.maxTurns === null ? 'its limit of turns' : `the limit of ${job.maxTurns} turns`
-    return { code: 'max_turns', message: `${WHO} reached ${limit} before it was done. Allow more (maxTurns).` }
+    const limit = job.maxTurns === null ? '' : ` (${job.maxTurns})`
+    return { code: 'max_turns', message: `${WHO} reached its limit of turns${limit}. Allow more (maxTurns).` }
   }
   if (result.subtype === 'error_max_budget_usd') {
-    return { code: 'over_budget', message: `${WHO} reached its budget before it was done. Allow more (maxCostUsd).` }
+    return { code: 'over_budget', message: `${WHO} reached its budget. Allow more (maxCostUsd).` }
   }
   if (result.apiError) return { code: 'model_error', message: `The model's API failed: ${said}` }
   return { code: 'agent_failed', message: `${WHO} failed (${result.subtype})${said === '' ? '.' : `: ${said}`}` }

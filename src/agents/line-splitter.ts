@@ -1,5 +1,5 @@
 /** Longest line that is taken as one; Claude Code prints an image twice in its line. */
-export const MAX_LINE_BYTES = 32 * 1024 * 1024
+const MAX_LINE_BYTES = 32 * 1024 * 1024
 
 /** How much of a longer line is kept. */
 const KEPT_BYTES = 1024 * 1024

@@ -136,32 +136,32 @@ export class Lifecycle implements AsyncDisposable {
     const { id } = active
     const { status, failure, exitCode, result, turns } = ending
     const errorJson = failure === undefined ? null : JSON.stringify(failure)
-    try {
-      await store.update(id, { exitCode, result, turns, errorJson })
-      active.isSettling = true
-      await events.append(id, [{ type: 'status', status, ...(failure === undefined ? {} : { error: failure }) }])
-    } catch (error) {
-      log.error({ err: error, taskId: id }, 'the end of a task could not be stored')
-    }
-    try {
-      await store.update(id, { status, finishedAt: new Date().toISOString() })
-    } catch (error) {
-      log.error({ err: error, taskId: id }, 'the status of a task could not be stored')
-    }
+    const error = failure === undefined ? {} : { error: failure }
+    await this.#attempt(id, 'store how it ended', () => store.update(id, { exitCode, result, turns, errorJson }))
+    active.isSettling = true
+    await this.#attempt(id, 'store its last event', () => events.append(id, [{ type: 'status', status, ...error }]))
+    await this.#attempt(id, 'store its status', () =>
+      store.update(id, { status, finishedAt: new Date().toISOString() }),
+    )
+    await this.#attempt(id, 'remove its inputs', () => this.#removeInputs(active))
     this.#active.delete(id)
     active.done.resolve()
     log.info({ taskId: id, status, code: failure?.code }, 'task ended')
-    await this.#removeInputs(active)
+  }
+
+  /** A step of an ending: when one fails, the others are still worth it. */
+  async #attempt(taskId: string, what: string, step: () => Promise<unknown>): Promise<void> {
+    try {
+      await step()
+    } catch (error) {
+      this.#services.log.error({ err: error, taskId }, `could not ${what}`)
+    }
   }
 
   async #removeInputs({ id, request }: ActiveTask): Promise<void> {
-    const { blobs, log } = this.#services
-    try {
-      if (request.files.length > 0) await blobs.removeAll(blobKeys.inputs(id))
-      if (request.uploadId !== undefined) await blobs.removeAll(blobKeys.uploads(request.uploadId))
-    } catch (error) {
-      log.warn({ err: error, taskId: id }, 'the inputs of a task could not be removed')
-    }
+    const { blobs } = this.#services
+    if (request.files.length > 0) await blobs.removeAll(blobKeys.inputs(id))
+    if (request.uploadId !== undefined) await blobs.removeAll(blobKeys.uploads(request.uploadId))
   }
 
   async #findEnd(id: string): Promise<{ status: TaskStatus; at: string } | undefined> {

@@ -38,7 +38,7 @@ export interface Timings {
   uploadMs: number
 }
 
-export const TIMINGS: Timings = {
+const TIMINGS: Timings = {
   prepareMs: 10 * 60_000,
   lingerMs: 15_000,
   terminateMs: 10_000,

@@ -8,9 +8,12 @@ export interface Tasks extends AsyncDisposable {
   /** Keeps a workspace (a tar stream, checked only when a task unpacks it in its guest) for the next `submit` that names it. */
   upload(userId: string, tar: Readable): Promise<Upload>
   get(userId: string, id: string): Promise<Task>
-  /** Newest first. */
+  /** Newest first. Each comes with its first 100 files at most; `get` gives all. */
   list(userId: string, query: TaskQuery): Promise<{ items: Task[]; nextCursor?: string }>
-  /** Stops it; files are still collected. A finished task is left as it is. Resolves when the request is recorded, with the task. */
+  /**
+   * Stops it; files are still collected. A task that is final, or whose agent is done and whose files are being collected, is
+   * left as it is: its work counts. Resolves when the request is recorded, with the task.
+   */
   cancel(userId: string, id: string): Promise<Task>
   /** Forgets a finished task, its events and files; `conflict` while it runs. */
   remove(userId: string, id: string): Promise<void>

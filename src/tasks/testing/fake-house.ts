@@ -46,7 +46,7 @@ export class FakeBlobs implements Blobs {
 }
 
 /** An event log in memory. */
-export class FakeEvents implements EventLog {
+class FakeEvents implements EventLog {
   readonly log = new Map<string, TaskEvent[]>()
   /** Set to make every append fail. */
   failure: Error | undefined
@@ -89,7 +89,7 @@ export class FakeEvents implements EventLog {
 }
 
 /** Machines whose guests are played by the test. */
-export class FakeMachines implements Machines {
+class FakeMachines implements Machines {
   readonly created: MachineOptions[] = []
   /** Ids of machines that were not destroyed. */
   readonly alive = new Set<string>()
@@ -161,7 +161,7 @@ export function machineInfo(id: string, taskId: string | null, memoryMib: number
 }
 
 /** A gateway that lets the test speak as the model's API. */
-export class FakeGateway implements Gateway {
+class FakeGateway implements Gateway {
   readonly sessions: EgressContext[] = []
   openSessions = 0
   spent = { usage: NO_TOKENS, costUsd: 0, requests: 0, overBudget: false }
