@@ -32,6 +32,7 @@ export class Spool {
   readonly #folder: string
   readonly #onRoom: () => void
 
+  /** `onRoom` is called whenever something was freed and there is room, also where nobody had to wait. */
   constructor(folder: string, onRoom: () => void) {
     this.#folder = folder
     this.#onRoom = onRoom
@@ -73,7 +74,6 @@ export class Spool {
 
   /** Drops what lies before `to`. */
   ack(to: number): void {
-    const wasFull = this.full
     this.#start = Math.max(this.#start, Math.min(to, this.#end))
     for (let first = this.#segments[0]; first !== undefined; first = this.#segments[0]) {
       const open = this.#segments.length === 1 && !this.#finished
@@ -82,7 +82,7 @@ export class Spool {
       if (first.bytes === undefined) void rm(this.#file(first), { force: true })
       else this.#inMemory -= SEGMENT_BYTES
     }
-    if (wasFull && !this.full) this.#onRoom()
+    if (!this.full) this.#onRoom()
   }
 
   /** Bytes from `at` on, a segment's worth at most; waits for some; undefined at the end of a finished spool. */
@@ -119,13 +119,12 @@ export class Spool {
       while (this.#inMemory > MEMORY_LOW_BYTES) {
         const oldest = this.#segments.slice(0, -1).find((segment) => segment.bytes !== undefined)
         if (oldest?.bytes === undefined) break
-        const wasFull = this.full
         await writeFile(this.#file(oldest), oldest.bytes.subarray(0, oldest.length))
         if (this.#segments.includes(oldest)) {
           oldest.bytes = undefined
           this.#inMemory -= SEGMENT_BYTES
         } else await rm(this.#file(oldest), { force: true })
-        if (wasFull && !this.full) this.#onRoom()
+        if (!this.full) this.#onRoom()
       }
     } catch (error) {
       // A full disk: memory holds what there is, the writer waits at MEMORY_HIGH_BYTES until the host acknowledges.

@@ -19,13 +19,24 @@ export function stderrTail(child: ChildProcess): () => string {
   return () => text.trim()
 }
 
+/** Resolves when a stream takes more, or takes nothing any more. */
+function roomIn(stream: Writable): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      stream.off('drain', done).off('close', done)
+      resolve()
+    }
+    stream.on('drain', done).on('close', done)
+  })
+}
+
 /** Writes a request's body into a child, without closing the request when the child stops reading: it is still to be answered. */
 async function feed(stream: ServerHttp2Stream, stdin: Writable): Promise<void> {
   stdin.on('error', () => undefined)
   const body: AsyncIterable<Buffer> = stream.iterator({ destroyOnReturn: false })
   for await (const chunk of body) {
     if (stdin.destroyed) return
-    if (!stdin.write(chunk)) await Promise.race([once(stdin, 'drain'), once(stdin, 'close')])
+    if (!stdin.write(chunk)) await roomIn(stdin)
   }
   stdin.end()
 }
