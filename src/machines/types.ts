@@ -53,7 +53,7 @@ export interface Vmm {
   readonly identity: ProcessIdentity
   /** Resolves once the process is gone, with a sentence that says how it ended. */
   readonly exited: Promise<string>
-  /** Resolves once the guest's init has opened its end of the control stream. May never resolve, never rejects. */
+  /** Resolves once the guest's init has handed over to the agent. May never resolve, never rejects. */
   readonly guestUp: Promise<void>
   /** The last 64 KiB of the guest's serial console: for error messages only, hostile text. */
   consoleTail(): Promise<string>

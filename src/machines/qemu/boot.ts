@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { VivariumError } from '../../contracts/errors.ts'
 import type { GuestImage } from '../../images/types.ts'
 import { killMachineProcesses } from '../kill.ts'
@@ -12,6 +13,7 @@ import { QemuVmm } from './vmm.ts'
 
 /** QEMU's own start, before any guest code: milliseconds, unless the host is under heavy load. */
 const MONITOR_DEADLINE_MS = 30_000
+const EXIT_GRACE_MS = 2_000
 
 export interface BootOptions {
   id: string
@@ -82,6 +84,11 @@ async function connectMonitor(path: string, ended: Promise<string>, signal: Abor
   const timer = setTimeout(fail, MONITOR_DEADLINE_MS, `its monitor did not answer in ${MONITOR_DEADLINE_MS / 1000} s`)
   try {
     return await Qmp.connect(path, signal === undefined ? failed.signal : AbortSignal.any([failed.signal, signal]))
+  } catch (error) {
+    signal?.throwIfAborted()
+    // A QEMU that ends closes its monitor a moment before we hear how it ended, which is what people want to know.
+    await Promise.race([ended, sleep(EXIT_GRACE_MS)])
+    throw failed.signal.aborted ? failed.signal.reason : error
   } finally {
     clearTimeout(timer)
   }

@@ -15,6 +15,10 @@ const GUEST_STOPS: Record<string, string> = {
 }
 
 const Shutdown = z.object({ reason: z.string() })
+/** What the guest's init prints before it hands over to the agent. */
+const INIT_DONE = 'vivarium-init: starting the agent'
+const CONSOLE_POLL_MS = 100
+
 const PortChange = z.object({ id: z.string(), open: z.boolean() })
 const Status = z.object({ status: z.string() })
 
@@ -24,7 +28,7 @@ export interface QemuVmmOptions {
   uid: number | undefined
   runDir: string
   qmp: Qmp
-  /** How the process ended, where it is our child; otherwise it is watched. */
+  /** How the process ended, where it is our child; undefined for one that is adopted, which is watched. */
   ended: Promise<string> | undefined
 }
 
@@ -43,13 +47,8 @@ export class QemuVmm implements Vmm {
     this.#options = options
     this.identity = options.identity
     this.exited = this.#watchProcess()
-    const { promise, resolve } = Promise.withResolvers<void>()
-    this.guestUp = promise
+    this.guestUp = options.ended === undefined ? Promise.resolve() : this.#watchBoot()
     const { qmp } = options
-    qmp.on('qemu:VSERPORT_CHANGE', (data) => {
-      const change = PortChange.safeParse(data).data
-      if (change?.id === 'control' && change.open) resolve()
-    })
     qmp.on('qemu:SHUTDOWN', (data) => {
       const reason = Shutdown.safeParse(data).data?.reason ?? ''
       this.#stop(GUEST_STOPS[reason] ?? `it was told to stop (${reason})`)
@@ -98,6 +97,21 @@ export class QemuVmm implements Vmm {
     this.consoleTail()
       .then(() => this.kill())
       .catch(() => {}) // the owner's own kill() will meet the same error and report it
+  }
+
+  /** By init's own words on the console; the agent opening its port comes later, and would do if the words were missed. */
+  async #watchBoot(): Promise<void> {
+    const portOpened = new Promise<boolean>((resolve) => {
+      this.#options.qmp.on('qemu:VSERPORT_CHANGE', (data) => {
+        const change = PortChange.safeParse(data).data
+        if (change?.id === 'control' && change.open) resolve(true)
+      })
+    })
+    const ended = this.exited.then(() => false)
+    let up: boolean | undefined
+    while (up === undefined && !(await this.consoleTail()).includes(INIT_DONE))
+      up = await Promise.race([portOpened, ended, sleep(CONSOLE_POLL_MS, undefined, { ref: false })])
+    if (up === false) await new Promise(() => {}) // it never came up
   }
 
   async #watchProcess(): Promise<string> {
