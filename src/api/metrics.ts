@@ -13,7 +13,9 @@ export function renderMetrics(services: Pick<ApiServices, 'tasks' | 'gauges'>, o
     { name: 'process_uptime_seconds', help: 'Seconds since the start.', value: Math.round(process.uptime()) },
     ...services.gauges(),
   ]
-  const byName = Map.groupBy(gauges, (gauge) => gauge.name)
+  // A series must not stand twice, and who composes the services may count what we count.
+  const series = new Map(gauges.map((gauge) => [`${gauge.name}${labelText(gauge.labels ?? {})}`, gauge]))
+  const byName = Map.groupBy(series.values(), (gauge) => gauge.name)
   return [...byName.values()].map(family).join('')
 }
 

@@ -3,7 +3,7 @@ import type { VivariumError } from '../contracts/errors.ts'
 import type { VersionInfo } from '../contracts/server.ts'
 import type { User } from '../contracts/user.ts'
 import type { EventLog } from '../events/types.ts'
-import type { UsageReport } from '../gateway/types.ts'
+import type { Usage } from '../gateway/types.ts'
 import type { Identity } from '../identity/types.ts'
 import type { MachineAccess } from '../machines/types.ts'
 import type { Tasks } from '../tasks/types.ts'
@@ -40,7 +40,7 @@ export interface ApiServices {
   events: EventLog
   machines: MachineAccess
   identity: Identity
-  usage: UsageReport
+  usage: Usage
   assets: Assets
   mcp: McpEndpoint
   version(): Promise<VersionInfo>

@@ -34,6 +34,7 @@ export async function* followTask(http: Http, id: string, options: FollowOptions
       if (error instanceof VivariumError && error.code !== 'setup_required') throw error
       broken = error
     }
+    options.signal?.throwIfAborted()
     const pause = backoff[attempt]
     if (pause === undefined) throw unreachable(http.base, broken)
     await delay(pause, undefined, options.signal === undefined ? {} : { signal: options.signal })

@@ -68,9 +68,12 @@ export function serverRoutes({ identity, usage: report, version: versionInfo }: 
   router.openapi(usage, async (c) => {
     const { by, since } = c.req.valid('query')
     const user = c.get('user')
-    const scope = identity.isOwner(user.id) ? undefined : user.id
-    const from = since === undefined ? undefined : new Date(since).toISOString()
-    return c.json({ items: await report.query(scope, by, from) }, 200)
+    const items = await report.query({
+      by,
+      ...(since === undefined ? {} : { since: new Date(since).toISOString() }),
+      ...(identity.isOwner(user.id) ? {} : { userId: user.id }),
+    })
+    return c.json({ items }, 200)
   })
   return router
 }

@@ -93,7 +93,7 @@ export function fakeServices() {
     machines,
     identity,
     usage: {
-      query: async (userId, by) => [
+      query: async ({ userId, by }) => [
         {
           key: `${by}:${userId ?? 'all'}`,
           requests: 1,

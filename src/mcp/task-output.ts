@@ -1,0 +1,105 @@
+import { z } from 'zod'
+import type { VivariumClient } from '../client/types.ts'
+import type { TaskEvent } from '../contracts/event.ts'
+import { isFinal, type Task, TaskStatus } from '../contracts/task.ts'
+
+/** As much of the output's end as a result holds. */
+const OUTPUT_CHARS = 4000
+
+/** A task can bring back tens of thousands of files; a model needs to see that, not to read it. */
+const MAX_FILES = 200
+
+export const FileOutput = z.object({ path: z.string(), size: z.int(), mime_type: z.string() })
+
+/** How a task stands, as every tool tells it. */
+export const TaskOutput = z.object({
+  task_id: z.string(),
+  status: TaskStatus,
+  /** Whether `status` is final. */
+  done: z.boolean(),
+  exit_code: z.int().nullable(),
+  error: z.object({ code: z.string(), message: z.string() }).nullable(),
+  result: z.string().nullable().describe("The agent's final words"),
+  output: z.string().describe('The last 4,000 characters of what it printed'),
+  files: z.array(FileOutput).describe('What it brought back; read one with get_task_file'),
+  file_count: z.int().describe('Number of files; more than are listed where it is large'),
+  cost_usd: z.number(),
+  turns: z.int(),
+  vm_id: z.string().nullable(),
+})
+export type TaskOutput = z.input<typeof TaskOutput>
+
+export function fileOutputs(task: Pick<Task, 'files'>): z.input<typeof FileOutput>[] {
+  return task.files.slice(0, MAX_FILES).map(({ path, size, mimeType }) => ({ path, size, mime_type: mimeType }))
+}
+
+export function taskOutput(task: Task, output: string): TaskOutput {
+  return {
+    task_id: task.id,
+    status: task.status,
+    done: isFinal(task.status),
+    exit_code: task.exitCode,
+    error: task.error,
+    result: task.result,
+    output,
+    files: fileOutputs(task),
+    file_count: task.files.length,
+    cost_usd: task.costUsd,
+    turns: task.turns,
+    vm_id: task.vmId,
+  }
+}
+
+/** The end of what an agent printed, gathered from its events. */
+export class OutputTail {
+  #text = ''
+  #lastBlock = ''
+
+  see(event: TaskEvent): void {
+    const text = this.#textOf(event)
+    if (text === undefined || text === '') return
+    // Raw output and errors are pieces as they were printed; a block of the model's text stands for itself.
+    const piece = event.type === 'raw' || event.type === 'stderr' ? text : `${text.trimEnd()}\n`
+    this.#text = (this.#text + piece).slice(-OUTPUT_CHARS)
+  }
+
+  get text(): string {
+    return this.#text.toWellFormed()
+  }
+
+  #textOf(event: TaskEvent): string | undefined {
+    if (event.type === 'raw' || event.type === 'stderr') return event.text
+    if (event.type === 'text') return (this.#lastBlock = event.text)
+    // The final result repeats the last block of text.
+    return event.type === 'result' && event.text !== this.#lastBlock ? event.text : undefined
+  }
+}
+
+/** The same for what is stored of a task by now. */
+export async function storedTail(client: VivariumClient, taskId: string, signal: AbortSignal): Promise<string> {
+  const tail = new OutputTail()
+  let from: number | undefined = 1
+  while (from !== undefined) {
+    const page = await client.tasks.events(taskId, { from }, { signal })
+    for (const event of page.items) tail.see(event)
+    from = page.nextFrom
+  }
+  return tail.text
+}
+
+/** What an event tells somebody who waits, or undefined for nothing new. */
+export function newsOf(event: TaskEvent): string | undefined {
+  switch (event.type) {
+    case 'status':
+      return [event.status, event.message ?? event.phase].filter((part) => part !== undefined).join(': ')
+    case 'tool_call':
+      return `${event.name} ${JSON.stringify(event.input) ?? ''}`
+    case 'text':
+      return event.text
+    case 'raw':
+    case 'stderr':
+      return event.text.trim() === '' ? undefined : event.text.trimEnd().split('\n').at(-1)
+    default:
+      return undefined
+  }
+}

@@ -1,0 +1,33 @@
+import type { VivariumClient } from '../client/types.ts'
+import { newsOf, OutputTail, storedTail, type TaskOutput, taskOutput } from './task-output.ts'
+import type { Progress } from './progress.ts'
+
+/**
+ * Follows a task to its end, or for `timeoutMs`, and tells the caller what it does meanwhile. Resolves with how it stands
+ * then; rejects with the signal's reason when nobody waits any more.
+ */
+export async function watchTask(
+  client: VivariumClient,
+  taskId: string,
+  options: { progress: Progress; signal: AbortSignal; timeoutMs?: number },
+): Promise<TaskOutput> {
+  const { progress, signal, timeoutMs } = options
+  const tail = new OutputTail()
+  const enough = new AbortController()
+  const timer = timeoutMs === undefined ? undefined : setTimeout(() => enough.abort(), timeoutMs)
+  try {
+    for await (const event of client.tasks.follow(taskId, { signal: AbortSignal.any([signal, enough.signal]) })) {
+      tail.see(event)
+      const news = newsOf(event)
+      if (news !== undefined) progress.say(`Task ${taskId}: ${news}`)
+    }
+  } catch (error) {
+    signal.throwIfAborted()
+    if (!enough.signal.aborted) throw error
+    // The log may be longer than the time to go through it was.
+    return taskOutput(await client.tasks.get(taskId, { signal }), await storedTail(client, taskId, signal))
+  } finally {
+    clearTimeout(timer)
+  }
+  return taskOutput(await client.tasks.get(taskId, { signal }), tail.text)
+}
