@@ -37,14 +37,20 @@ export type Dialled =
 /**
  * Connects to a destination if the policy allows its name and an address it resolves to. The connection goes to an
  * address that was checked, never through a second look-up, so a name that changes its address in between gains nothing.
+ * Gives up after CONNECT_TIMEOUT_MS, or when `signal` says that nobody waits any more.
  */
-export async function dial(destination: Destination, policy: Policy, resolve: Resolve): Promise<Dialled> {
+export async function dial(
+  destination: Destination,
+  { policy, resolve }: { policy: Policy; resolve: Resolve },
+  signal: AbortSignal,
+): Promise<Dialled> {
   const decision = policy.decide(destination)
   if (!decision.allowed) return { kind: 'denied', decision }
   const timeout = AbortSignal.timeout(CONNECT_TIMEOUT_MS)
+  const ended = AbortSignal.any([timeout, signal])
   const failed = (message: string): Dialled => ({ kind: 'failed', rule: decision.rule, message })
 
-  const addresses = await abortable(addressesOf(destination.host, resolve), timeout).catch(() => [])
+  const addresses = await abortable(addressesOf(destination.host, resolve), ended).catch(() => [])
   if (addresses.length === 0) return failed(`The name ${destination.host} can't be resolved.`)
   const checked = addresses.map((address) => ({ address, ...policy.decideAddress(destination, address) }))
   const allowed = checked.filter((each) => each.allowed).map((each) => each.address)
@@ -61,8 +67,10 @@ export async function dial(destination: Destination, policy: Policy, resolve: Re
     noDelay: true,
     keepAlive: true,
   })
+  // Whoever uses the socket sees it close; an error that nobody hears would end the process.
+  socket.on('error', () => undefined)
   try {
-    await once(socket, 'connect', { signal: timeout })
+    await once(socket, 'connect', { signal: ended })
     return { kind: 'connected', socket, rule: decision.rule }
   } catch (error) {
     socket.destroy()

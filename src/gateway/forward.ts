@@ -9,13 +9,18 @@ import { exchange, passAnswer, UpstreamError } from './relay.ts'
 import type { Way } from './way.ts'
 
 /** A plain HTTP request to an allowed host, as a proxy forwards it: apt and old mirrors speak no TLS. */
-export async function forward(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, way: Way): Promise<void> {
+export async function forward(
+  stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+  way: Way,
+  signal: AbortSignal,
+): Promise<void> {
   const method = headers[':method'] ?? 'GET'
   const authority = headers[':authority'] ?? ''
   if (headers[':scheme'] !== 'http') return answerText(stream, 400, 'Use CONNECT for anything but http.')
   const destination = parseAuthority(authority, 80)
   if (destination === undefined) return answerText(stream, 400, 'The request names no host.')
-  const dialled = await dial(destination, way.policy, way.resolve)
+  const dialled = await dial(destination, way, signal)
   if (dialled.kind !== 'connected') return answerText(stream, ...way.refusal(destination, dialled))
 
   const { socket, rule } = dialled

@@ -23,7 +23,9 @@ beforeEach(async () => {
 afterEach(() => stack.disposeAsync())
 
 /** A machine's session; the owner is trusted, `names` is what the resolver knows. */
-function open(given: { allow?: string[]; names?: Record<string, () => string[]>; registry?: string } = {}) {
+function open(
+  given: { allow?: string[]; names?: Record<string, () => string[] | Promise<string[]>>; registry?: string } = {},
+) {
   const decisions: EgressDecision[] = []
   const gateway = createGateway({
     config: { anthropic: { upstream: 'http://127.0.0.1:1' }, network: { allow: [] } },
@@ -32,7 +34,7 @@ function open(given: { allow?: string[]; names?: Record<string, () => string[]>;
     registries: { npm: given.registry === undefined ? [] : [{ scope: undefined, url: given.registry }], apt: [] },
     isTrusted: () => true,
     log: createLogger('error'),
-    resolve: async (host) => given.names?.[host]?.() ?? [],
+    resolve: async (host) => (await given.names?.[host]?.()) ?? [],
   })
   const session = gateway.open({
     machineId: 'vm_1',
@@ -275,6 +277,18 @@ test('a guest that reads nothing holds its own stream back, not the host and not
   for (let round = 0; round < 20; round += 1) expect((await client.ask(get(`127.0.0.1:${other}`))).body).toBe('fine')
   // What fits into kernel buffers and windows, and no more.
   expect(written).toBeLessThan(32 * 1024 * 1024)
+})
+
+test('closing a session does not wait for a name that is being looked up', async () => {
+  let lookups = 0
+  const never = () => {
+    lookups += 1
+    return new Promise<string[]>(() => undefined)
+  }
+  const { session, guest } = open({ allow: ['slow.example'], names: { 'slow.example': never } })
+  tunnelTo(await guest(), 'slow.example:443')
+  await expect.poll(() => lookups).toBe(1)
+  await session.close()
 })
 
 test('a flood of decisions is reported up to a bound, then named as such', async () => {

@@ -84,7 +84,13 @@ export async function passAnswer(
   const status = response.statusCode ?? 502
   const hasBody = options.method !== 'HEAD' && ![204, 205, 304].includes(status)
   const answer: OutgoingHttpHeaders = { ...Object.fromEntries(headers), ':status': status }
-  stream.respond(answer, { endStream: !hasBody })
+  try {
+    stream.respond(answer, { endStream: !hasBody })
+  } catch (error) {
+    // Not everything that HTTP/1 lets through can be said in HTTP/2.
+    response.destroy()
+    throw error
+  }
   if (!hasBody) response.resume()
   else if (options.through === undefined) await pipeline(response, stream)
   else await pipeline(response, options.through, stream)

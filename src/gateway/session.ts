@@ -81,16 +81,16 @@ export class Session implements EgressSession {
     session.once('close', () => signal.removeEventListener('abort', end))
     // Node destroys a session that breaks the protocol; the guest then opens a new connection.
     session.on('error', (error) => this.#log.debug({ err: error }, 'Egress session broken'))
-    session.on('stream', (stream, headers) => this.#take(stream, headers))
+    session.on('stream', (stream, headers) => this.#take(stream, headers, signal))
   }
 
-  #take(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
+  #take(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, signal: AbortSignal): void {
     // A reset by the guest shows as an error here; whoever works on the stream sees it end.
     stream.on('error', () => undefined)
     // Streams that the guest has reset may still hold a connection outside, so they are not what is counted.
     if (this.#work.size >= MAX_CONCURRENT_STREAMS) return stream.close(constants.NGHTTP2_REFUSED_STREAM)
     stream.setTimeout(IDLE_TIMEOUT_MS, () => stream.close(constants.NGHTTP2_CANCEL))
-    const work = this.#serve(stream, headers)
+    const work = this.#serve(stream, headers, signal)
       .catch((error: unknown) => {
         this.#log.debug({ err: error }, 'Egress stream broken off')
         if (stream.headersSent) stream.close(constants.NGHTTP2_INTERNAL_ERROR)
@@ -100,11 +100,11 @@ export class Session implements EgressSession {
     this.#work.add(work)
   }
 
-  async #serve(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): Promise<void> {
+  async #serve(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, signal: AbortSignal): Promise<void> {
     const authority = headers[':authority'] ?? ''
-    if (headers[':method'] === 'CONNECT') return tunnel(stream, authority, this.#way)
+    if (headers[':method'] === 'CONNECT') return tunnel(stream, authority, this.#way, signal)
     if (authority.replace(/:\d+$/, '') === ANTHROPIC_AUTHORITY) return this.#model.serve(stream, headers)
-    return forward(stream, headers, this.#way)
+    return forward(stream, headers, this.#way, signal)
   }
 }
 

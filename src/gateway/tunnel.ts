@@ -6,10 +6,15 @@ import { dial } from './dial.ts'
 import type { Way } from './way.ts'
 
 /** `CONNECT host:port`: a tunnel to an allowed host. Resolves when it has ended. */
-export async function tunnel(stream: ServerHttp2Stream, authority: string, way: Way): Promise<void> {
+export async function tunnel(
+  stream: ServerHttp2Stream,
+  authority: string,
+  way: Way,
+  signal: AbortSignal,
+): Promise<void> {
   const destination = parseAuthority(authority)
   if (destination === undefined) return answerText(stream, 400, 'CONNECT needs host:port.')
-  const dialled = await dial(destination, way.policy, way.resolve)
+  const dialled = await dial(destination, way, signal)
   if (dialled.kind !== 'connected') return answerText(stream, ...way.refusal(destination, dialled))
 
   const { socket, rule } = dialled
