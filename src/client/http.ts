@@ -3,7 +3,7 @@ import type { z } from 'zod'
 import { Problem, VivariumError } from '../contracts/errors.ts'
 import type { CallOptions, ClientOptions, Download } from './types.ts'
 
-export interface CallInit extends CallOptions {
+interface CallInit extends CallOptions {
   query?: Record<string, string | number | undefined>
   headers?: Record<string, string>
   /** Sent as JSON. */

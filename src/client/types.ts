@@ -8,7 +8,7 @@ import type { UsageGrouping, UsageRow } from '../contracts/usage.ts'
 import type { ApiKey, NewApiKey, User } from '../contracts/user.ts'
 
 /** `globalThis.fetch`, or an app's own `fetch`: then no socket is involved. */
-export type Fetch = (request: Request) => Response | Promise<Response>
+type Fetch = (request: Request) => Response | Promise<Response>
 
 export interface ClientOptions {
   /** Where the server listens, e.g. `http://127.0.0.1:8080`. */

@@ -62,21 +62,62 @@ test('a connection that breaks leaves a grace period, after which the task is st
   await mcp.tasks.cancellation(id)
 })
 
-test('within the grace period wait_for_task takes over, and the task goes on', async () => {
-  await using mcp = await setUpMcp({ graceMs: 300 })
+test('a connection of the earlier era that breaks leaves a grace period too', async () => {
+  await using mcp = await setUpMcp({ graceMs: 100 })
+  const abort = new AbortController()
+  const response = await fetch(`${mcp.server.url}/mcp`, {
+    method: 'POST',
+    signal: abort.signal,
+    headers: {
+      authorization: 'Bearer vv_ada',
+      'content-type': 'application/json',
+      accept: 'application/json, text/event-stream',
+      'mcp-session-id': 'mine',
+    },
+    body: JSON.stringify({
+      jsonrpc: '2.0',
+      id: 1,
+      method: 'tools/call',
+      params: { name: 'run_task', arguments: { prompt: 'x' } },
+    }),
+  })
+  expect(response.status).toBe(200)
+  const { id } = await mcp.tasks.submitted()
+  await expect.poll(() => mcp.log.readers).toBe(1)
+  abort.abort()
+  await mcp.log.noReaders()
+  expect(mcp.tasks.cancelled).toEqual([])
+  await mcp.tasks.cancellation(id)
+})
+
+test('within the grace period wait_for_task takes over, and returns the end of the task', async () => {
+  await using mcp = await setUpMcp()
   const { client, id, leave } = await running(mcp, 'http', 'modern')
   leave()
   await mcp.log.noReaders()
   const waiting = client.callTool({ name: 'wait_for_task', arguments: { task_id: id } })
   await expect.poll(() => mcp.log.readers).toBe(1)
-  await new Promise((resolve) => setTimeout(resolve, 500))
-  expect(mcp.tasks.cancelled).toEqual([])
   await mcp.tasks.finish(id)
   expect((await waiting).structuredContent).toMatchObject({ task_id: id, status: 'succeeded', done: true })
+  expect(mcp.tasks.cancelled).toEqual([])
 })
 
-test('one who took over and vanishes too gets a grace period again', async () => {
-  await using mcp = await setUpMcp({ graceMs: 200 })
+test('who took a task over owns it: its cancellation stops the task at once', async () => {
+  await using mcp = await setUpMcp()
+  const { id, leave } = await running(mcp, 'http', 'modern')
+  leave()
+  await mcp.log.noReaders()
+  const heir = await mcp.connect('http', 'legacy')
+  const abort = new AbortController()
+  const waiting = heir.callTool({ name: 'wait_for_task', arguments: { task_id: id } }, { signal: abort.signal })
+  await expect.poll(() => mcp.log.readers).toBe(1)
+  abort.abort('enough')
+  await expect(waiting).rejects.toThrow('enough')
+  await mcp.tasks.cancellation(id)
+})
+
+test('who took a task over and vanishes too leaves it a grace period again', async () => {
+  await using mcp = await setUpMcp({ graceMs: 1000 })
   const { client, id, leave } = await running(mcp, 'http', 'modern')
   leave()
   await mcp.log.noReaders()
@@ -88,33 +129,38 @@ test('one who took over and vanishes too gets a grace period again', async () =>
   await mcp.tasks.cancellation(id)
 })
 
-test('a wait that breaks off never stops a task that was started to go on by itself', async () => {
-  await using mcp = await setUpMcp({ graceMs: 50 })
-  const client = await mcp.connect('http', 'modern')
-  await client.callTool({ name: 'start_task', arguments: { prompt: 'x' } })
-  const { id } = await mcp.tasks.submitted()
-  const abort = new AbortController()
-  const waiting = client.callTool({ name: 'wait_for_task', arguments: { task_id: id } }, { signal: abort.signal })
-  await expect.poll(() => mcp.log.readers).toBe(1)
-  abort.abort('gone')
-  await expect(waiting).rejects.toThrow('gone')
-  await mcp.log.noReaders()
-  await new Promise((resolve) => setTimeout(resolve, 150))
-  expect(mcp.tasks.cancelled).toEqual([])
-})
+test.each(['legacy', 'modern'] as const)(
+  'a wait that breaks off, %s era, never stops a task that was started to go on by itself',
+  async (era) => {
+    await using mcp = await setUpMcp({ graceMs: 0 })
+    const client = await mcp.connect('http', era)
+    await client.callTool({ name: 'start_task', arguments: { prompt: 'x' } })
+    const { id } = await mcp.tasks.submitted()
+    const abort = new AbortController()
+    const waiting = client.callTool({ name: 'wait_for_task', arguments: { task_id: id } }, { signal: abort.signal })
+    await expect.poll(() => mcp.log.readers).toBe(1)
+    abort.abort('gone')
+    await expect(waiting).rejects.toThrow('gone')
+    await mcp.log.noReaders()
+    const status = await client.callTool({ name: 'get_task_status', arguments: { task_id: id } })
+    expect(status.structuredContent).toMatchObject({ status: 'queued' })
+    expect(mcp.tasks.cancelled).toEqual([])
+  },
+)
 
-test('a task that has ended is not cancelled by the end of its own call', async () => {
-  await using mcp = await setUpMcp({ graceMs: 20 })
-  for (const era of ['legacy', 'modern'] as const) {
+test.each(['legacy', 'modern'] as const)(
+  'a task that has ended, %s era, is not cancelled by the end of its own call',
+  async (era) => {
+    await using mcp = await setUpMcp({ graceMs: 0 })
     const client = await mcp.connect('http', era)
     const call = client.callTool({ name: 'run_task', arguments: { prompt: era } })
-    await expect.poll(() => mcp.tasks.requests.at(-1)?.prompt).toBe(era)
-    await mcp.tasks.finish((await mcp.tasks.submitted()).id)
+    const { id } = await mcp.tasks.submitted()
+    await mcp.tasks.finish(id)
     expect((await call).structuredContent).toMatchObject({ status: 'succeeded' })
-  }
-  await new Promise((resolve) => setTimeout(resolve, 100))
-  expect(mcp.tasks.cancelled).toEqual([])
-})
+    await client.callTool({ name: 'get_task_status', arguments: { task_id: id } })
+    expect(mcp.tasks.cancelled).toEqual([])
+  },
+)
 
 test('the first byte of an answer comes at once, whatever the client listens to', async () => {
   await using mcp = await setUpMcp()

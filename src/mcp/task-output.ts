@@ -6,6 +6,8 @@ import { isFinal, type Task, TaskStatus } from '../contracts/task.ts'
 /** As much of the output's end as a result holds. */
 const OUTPUT_CHARS = 4000
 
+const MAX_RESULT_CHARS = 20_000
+
 /** A task can bring back tens of thousands of files; a model needs to see that, not to read it. */
 const MAX_FILES = 200
 
@@ -40,7 +42,7 @@ export function taskOutput(task: Task, output: string): TaskOutput {
     done: isFinal(task.status),
     exit_code: task.exitCode,
     error: task.error,
-    result: task.result,
+    result: task.result === null ? null : shorten(task.result),
     output,
     files: fileOutputs(task),
     file_count: task.files.length,
@@ -48,6 +50,12 @@ export function taskOutput(task: Task, output: string): TaskOutput {
     turns: task.turns,
     vm_id: task.vmId,
   }
+}
+
+/** The closing words of an agent are mostly short; a whole book of them would be cut by the client instead. */
+function shorten(text: string): string {
+  if (text.length <= MAX_RESULT_CHARS) return text
+  return `${text.slice(0, MAX_RESULT_CHARS).toWellFormed()}\n… (${text.length - MAX_RESULT_CHARS} more characters)`
 }
 
 /** The end of what an agent printed, gathered from its events. */

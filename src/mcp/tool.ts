@@ -23,7 +23,7 @@ export interface Call {
 }
 
 /** What a tool found: `structured` holds everything, because clients show the model nothing else of it but images. */
-export interface Answer<Output> {
+interface Answer<Output> {
   structured: Output
   images?: ContentBlock[]
 }

@@ -8,7 +8,7 @@ import { FakeMachines } from './fake-machines.ts'
 import { FakeTasks } from './fake-tasks.ts'
 
 /** Two people: the owner with the key `vv_owner`, and ada with `vv_ada`. */
-export class FakeIdentity implements Identity {
+class FakeIdentity implements Identity {
   readonly owner: User = { id: newId('u'), name: 'owner', createdAt: new Date().toISOString() }
   readonly ada: User = { id: newId('u'), name: 'ada', createdAt: new Date().toISOString() }
   readonly #users = new Map([this.owner, this.ada].map((user) => [user.id, user]))
