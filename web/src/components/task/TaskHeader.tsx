@@ -35,7 +35,7 @@ export function TaskHeader({ task }: { task: Task }) {
     <header className="shrink-0 border-b border-line bg-panel/60">
       <div className="flex flex-wrap items-center gap-x-3 gap-y-2 px-3 py-2.5 sm:px-4">
         <StatusChip status={task.status} />
-        <div className="min-w-0 flex-1 basis-40">
+        <div className="min-w-0 flex-1 basis-24 sm:basis-40">
           <h1 className="truncate font-medium">
             <bdi>{excerpt(task.prompt, 160)}</bdi>
           </h1>
