@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { isWithinBounds } from './json-bounds.ts'
 import { LineParser } from './line-parser.ts'
 import { LineSplitter } from './line-splitter.ts'
 
@@ -12,27 +13,45 @@ test('a long line is parsed in a worker and gives the same events', async () => 
   await parser.close()
 })
 
-test('a hostile long line neither blocks the event loop nor fails the run, and the next line is read', async () => {
-  const parser = new LineParser({ inlineBytes: 100, deadlineMs: 500 })
-  const hostile = `{"type":"x","a":${'['.repeat(2 ** 23)}`
-  let turns = 0
-  const timer = setInterval(() => (turns += 1), 10)
-  const { events } = await parser.parse(Buffer.from(hostile))
-  clearInterval(timer)
-  expect(turns).toBeGreaterThan(3)
-  expect(events).toEqual([{ type: 'raw', text: hostile }])
-  const next = Buffer.from(`{"type":"system","subtype":"${'y'.repeat(200)}"}`)
-  const patient = new LineParser({ inlineBytes: 100 })
-  expect((await patient.parse(next)).events[0]?.type).toBe('log')
+test('lines that would keep a parser busy for seconds, or fill its heap, are kept as raw', async () => {
+  const parser = new LineParser()
+  const size = 2 ** 24
+  const open = '{"type":"system","subtype":"x","a":'
+  const hostile = [
+    `${open}${'['.repeat(size)}`,
+    `${open}${'{"a":'.repeat(size / 5)}`,
+    `${open}[${'{},'.repeat(size / 3)}{}]}`,
+    `${open}[${'0,'.repeat(size / 2)}0]}`,
+  ]
+  for (const line of hostile)
+    expect((await parser.parse(Buffer.from(line))).events).toEqual([{ type: 'raw', text: line }])
   await parser.close()
-  await patient.close()
 })
 
-test('a line that breaks the heap limit of the worker is kept as raw', async () => {
-  const parser = new LineParser({ inlineBytes: 100, heapMib: 32 })
-  const hostile = `{"type":"x","a":[${'{},'.repeat(2 ** 21)}{}]}`
-  expect((await parser.parse(Buffer.from(hostile))).events).toEqual([{ type: 'raw', text: hostile }])
+test('the largest line within its bounds leaves the worker alive', async () => {
+  const parser = new LineParser()
+  const parts = Array.from({ length: 99_000 }, (_, n) => `"${n}\\u20ac${'€'.repeat(40)}":{}`).join()
+  const line = Buffer.from(`{"type":"system","subtype":"x","pad":"${'\\u20ac'.repeat(2 ** 21)}",${parts}}`)
+  expect((await parser.parse(line)).events).toMatchObject([{ type: 'log', message: 'system/x' }])
   await parser.close()
+})
+
+test('a line that takes too long is kept as raw, and the next line is read', async () => {
+  const line = Buffer.from(`{"type":"system","subtype":"${'y'.repeat(2 ** 21)}"}`)
+  const hasty = new LineParser({ deadlineMs: 0 })
+  expect((await hasty.parse(line)).events[0]?.type).toBe('raw')
+  expect((await hasty.parse(Buffer.from('{"type":"system","subtype":"x"}'))).events[0]?.type).toBe('log')
+  await hasty.close()
+})
+
+test.each([
+  ['{"a":"[[[[[[","b":"\\\\"}', true],
+  [`${'['.repeat(200)}${']'.repeat(200)}`, true],
+  [`${'['.repeat(201)}`, false],
+  [`["${'\\"['.repeat(300)}"]`, true],
+  [`["\\\\",${'['.repeat(200)}`, false],
+])('brackets count outside of strings only: %s', (json, expected) => {
+  expect(isWithinBounds(Buffer.from(json))).toBe(expected)
 })
 
 test('a line that is too long is cut, counted, and does not disturb the next', () => {

@@ -9,7 +9,7 @@ export interface LineParserOptions {
   inlineBytes: number
   /** A worker that takes longer is ended. */
   deadlineMs: number
-  /** Heap of the worker. */
+  /** Heap of the worker: far above what a line within its bounds takes, see `json-bounds.ts`. */
   heapMib: number
 }
 
@@ -19,8 +19,8 @@ const DEFAULTS: LineParserOptions = { inlineBytes: 1024 * 1024, deadlineMs: 10_0
 const BRIEF_BYTES = 64 * 1024
 
 /**
- * Parses the lines of one run, one at a time. A hostile line of 32 MiB keeps a thread busy for 5 s and takes a gigabyte, so long
- * lines go to a worker with a heap limit and a deadline; a line that breaks them is kept as `raw`.
+ * Parses the lines of one run, one at a time. A line of 32 MiB keeps a thread busy for a good part of a second (seconds, were it not
+ * measured before it is parsed), so long lines go to a worker with a heap limit and a deadline; one that breaks them is kept as `raw`.
  */
 export class LineParser {
   readonly #options: LineParserOptions
@@ -46,8 +46,9 @@ export class LineParser {
       const [reading] = (await once(worker, 'message', { signal })) as [LineReading]
       return reading
     } catch {
-      // Too deep, too many parts or too slow: the line itself is kept, and the next one gets a new worker.
-      await this.close()
+      // Too slow or too large: the line itself is kept, and the next one gets a new worker. Nobody waits for the end of the
+      // old one, which comes when it next runs JavaScript.
+      void this.close()
       return rawLine(new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes))
     }
   }
