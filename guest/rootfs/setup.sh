@@ -12,9 +12,16 @@ find /usr/local -type d -exec chown agent:agent {} +
 
 update-ca-certificates >/dev/null
 
+# A root in which these don't start would fail every task: better that its build fails.
+export HOME=/tmp/check
+mkdir "$HOME"
+for program in node npm claude git rg python3 socat tini sudo; do
+  "$program" --version >/dev/null 2>&1 || "$program" -V >/dev/null || { echo "$program does not start" >&2; exit 1; }
+done
+
 # What identifies this host or this moment, and what the guest never reads.
-rm -rf /etc/resolv.conf /var/log/* /var/cache/* /var/lib/apt/lists/* /tmp/* /var/tmp/*
-rm -f /etc/apt/apt.conf.d/99mmdebstrap /etc/*- /var/lib/dpkg/*-old /root/.npm
+rm -rf /etc/resolv.conf /var/log/* /var/cache/* /var/lib/apt/lists/* /tmp/* /var/tmp/* /root/.npm
+rm -f /etc/apt/apt.conf.d/99mmdebstrap /etc/*- /var/lib/dpkg/*-old
 : >/etc/machine-id
 mkdir -p /var/cache/apt/archives/partial /var/lib/apt/lists/partial /var/log/apt
 chmod 1777 /tmp /var/tmp

@@ -37,7 +37,7 @@ export async function buildImage(
   await rm(join(root, 'etc/apt/sources.list'), { force: true })
   await writeGuestFiles(root, recipe.files)
   await installNpmPackages(work, root)
-  await installExtraNpmPackages(root, recipe.extraPackages.npm, signal)
+  await installExtraNpmPackages(work, recipe.extraPackages.npm, host.npm, signal)
   await setUpRoot(root, recipe.setup, signal)
 
   progress({ step: 'unpacking the kernel', fraction: 0.75 })

@@ -1,4 +1,4 @@
-import { GUEST_PROXY_PORT, GUEST_USER } from '../link/protocol.ts'
+import { GUEST_PROXY_PORT, GUEST_USER } from '../link/constants.ts'
 import { renderDeb822, withoutCredentials } from './apt-sources.ts'
 import type { HostFacts } from './host.ts'
 import { npmRegistries } from './npmrc.ts'
@@ -6,6 +6,8 @@ import type { GuestFile } from './recipe.ts'
 
 const PROXY = `http://127.0.0.1:${GUEST_PROXY_PORT}`
 const NO_PROXY = '127.0.0.1,localhost,::1'
+/** Debian's certificates and those that were added to this host. */
+const CERTIFICATES = '/etc/ssl/certs/ca-certificates.crt'
 const EXTRA_CERTIFICATES = '/usr/local/share/ca-certificates/vivarium-added.pem'
 
 /**
@@ -32,8 +34,13 @@ export function guestFiles(host: HostFacts): GuestFile[] {
     text('/etc/environment', environment(certificates.length > 0)),
     text('/etc/apt/sources.list.d/debian.sources', [renderDeb822(withoutCredentials(host.aptSources)).trimEnd()]),
     text('/etc/apt/apt.conf.d/90vivarium', aptConfiguration(host)),
-    text('/usr/local/etc/npmrc', npmConfiguration(host)),
-    text('/etc/pip.conf', ['[global]', `proxy = ${PROXY}`, 'disable-pip-version-check = true']),
+    text('/usr/local/etc/npmrc', [...npmConfiguration(host), `cafile=${CERTIFICATES}`]),
+    text('/etc/pip.conf', [
+      '[global]',
+      `proxy = ${PROXY}`,
+      `cert = ${CERTIFICATES}`,
+      'disable-pip-version-check = true',
+    ]),
     text('/etc/gitconfig', gitConfiguration()),
     text('/etc/sudoers.d/vivarium', sudoers(), 0o440),
   ]
@@ -41,7 +48,6 @@ export function guestFiles(host: HostFacts): GuestFile[] {
 
 /** Read by PAM for every login and sudo, and by the script that starts the guest agent: plain `NAME=value`, no quotes. */
 function environment(hasAddedCertificates: boolean): string[] {
-  const bundle = '/etc/ssl/certs/ca-certificates.crt'
   return [
     'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
     'LANG=C.UTF-8',
@@ -50,7 +56,7 @@ function environment(hasAddedCertificates: boolean): string[] {
     'NODE_USE_ENV_PROXY=1',
     // Programs that bring certificates of their own must learn of the ones added to the host.
     ...(hasAddedCertificates
-      ? [`NODE_EXTRA_CA_CERTS=${EXTRA_CERTIFICATES}`, `PIP_CERT=${bundle}`, `REQUESTS_CA_BUNDLE=${bundle}`]
+      ? [`NODE_EXTRA_CA_CERTS=${EXTRA_CERTIFICATES}`, `PIP_CERT=${CERTIFICATES}`, `REQUESTS_CA_BUNDLE=${CERTIFICATES}`]
       : []),
   ]
 }

@@ -14,7 +14,7 @@ import { buildInitrd, type GuestProgram } from './initrd.ts'
 import { readManifest } from './manifest.ts'
 import { hostArchitecture, recipeFor, recipeKey, type Recipe } from './recipe.ts'
 import { buildOnce } from './build-once.ts'
-import type { GuestImage, Images } from './types.ts'
+import type { GuestImage, Images, Progress } from './types.ts'
 
 export interface ImagesOptions {
   /** Images live at `<cacheDir>/images/<key>/`, scratch disks at `<cacheDir>/scratch/`. */
@@ -47,17 +47,12 @@ export function createImages(options: ImagesOptions): Images {
 
     async ensure(progress = () => {}, signal) {
       const { recipe, host, place } = await plan()
-      await buildOnce({
-        folder,
-        place,
-        progress,
-        signal,
-        build(work, report) {
-          requireRoot()
-          requireTools('image')
-          return buildImage(work, recipe, host, report, signal)
-        },
-      })
+      if (!existsSync(place)) {
+        requireRoot()
+        requireTools('image')
+        const build = (work: string, report: Progress) => buildImage(work, recipe, host, report, signal)
+        await buildOnce({ folder, place, progress, signal, build })
+      }
       return openImage(place)
     },
 

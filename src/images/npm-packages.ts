@@ -1,8 +1,8 @@
-import { chmod, copyFile, mkdir, rm, symlink } from 'node:fs/promises'
+import { chmod, copyFile, mkdir, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import pacote from 'pacote'
 import { VivariumError } from '../contracts/errors.ts'
-import { pacoteOptions, type NpmSettings } from './npmrc.ts'
+import { npmSettingsForFetching, pacoteOptions, type NpmSettings } from './npmrc.ts'
 import type { PinnedPackage, Recipe } from './recipe.ts'
 import { run } from './run.ts'
 
@@ -52,23 +52,22 @@ export async function installNpmPackages(work: string, root: string): Promise<vo
 
 /**
  * Installs the user's extra npm packages globally in the root, with the root's own Node and npm and this host's npm
- * configuration. Their install scripts do not run: they would run as root on this host.
+ * settings. Their install scripts do not run: they would run as root on this host.
  */
-export async function installExtraNpmPackages(root: string, names: string[], signal?: AbortSignal): Promise<void> {
+export async function installExtraNpmPackages(
+  work: string,
+  names: string[],
+  settings: NpmSettings,
+  signal?: AbortSignal,
+): Promise<void> {
   if (names.length === 0) return
-  const prefix = join(root, 'usr/local')
-  await run(
-    join(prefix, 'bin/node'),
-    [
-      join(prefix, 'lib/node_modules/npm/bin/npm-cli.js'),
-      'install',
-      '--global',
-      `--prefix=${prefix}`,
-      '--ignore-scripts',
-      '--no-audit',
-      '--no-fund',
-      ...names,
-    ],
-    { signal },
-  )
+  const prefix = join(work, 'root/usr/local')
+  const userConfig = join(work, 'npmrc')
+  // May hold tokens: for this folder only, never for the root.
+  const lines = Object.entries(npmSettingsForFetching(settings)).map(([key, value]) => `${key}=${value}\n`)
+  await writeFile(userConfig, lines.join(''), { mode: 0o600 })
+  const npm = join(prefix, 'lib/node_modules/npm/bin/npm-cli.js')
+  const configs = [`--userconfig=${userConfig}`, '--globalconfig=/dev/null', `--prefix=${prefix}`]
+  const quiet = ['--ignore-scripts', '--no-audit', '--no-fund', '--no-update-notifier']
+  await run(join(prefix, 'bin/node'), [npm, 'install', '--global', ...configs, ...quiet, '--', ...names], { signal })
 }

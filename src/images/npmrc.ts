@@ -58,6 +58,14 @@ export function npmRegistries(settings: NpmSettings): Record<string, string> {
   return registries
 }
 
+const FETCHING =
+  /^(?:\/\/.*|(?:@[^:/\s]+:)?registry|cafile|ca|cert|key|strict-ssl|proxy|https-proxy|noproxy|always-auth)$/
+
+/** Of all settings those that decide how packages are fetched, credentials included. */
+export function npmSettingsForFetching(settings: NpmSettings): NpmSettings {
+  return Object.fromEntries(Object.entries(settings).filter(([key]) => FETCHING.test(key)))
+}
+
 /** Settings that pacote takes: registries, credentials, proxies and certificates, under the names npm's libraries use. */
 export function pacoteOptions(settings: NpmSettings): Record<string, unknown> {
   const options: Record<string, unknown> = { registry: DEFAULT_REGISTRY }

@@ -81,13 +81,15 @@ export const DEBIAN_PACKAGES = [
   'zstd',
 ]
 
-/** Kernel modules that init loads; what they depend on is found in the modules themselves. Disks, ports, overlay, network, vsock. */
+/** Kernel modules that init loads, unless they are built in; what they depend on is found in the modules themselves. */
 export const KERNEL_MODULES = [
   'virtio_mmio',
   'virtio_pci',
   'virtio_blk',
-  'virtio_console',
+  'ext4',
   'overlay',
+  'virtio_console',
+  'virtio_rng',
   'virtio_net',
   'vmw_vsock_virtio_transport',
 ]

@@ -13,13 +13,18 @@ export interface RunOptions {
 /** What a build's tools see of this process's environment: proxies and certificates, for fetching; not its secrets. */
 const PASSED = /^(?:https?_proxy|no_proxy|ftp_proxy|all_proxy|SSL_CERT_(?:FILE|DIR)|NODE_EXTRA_CA_CERTS|TMPDIR)$/i
 
+/** Ends the tool with this process; for root, in a process namespace, so that all that the tool started ends too. */
+function contained(tool: string, args: string[]): string[] {
+  const namespace = process.getuid?.() === 0 ? ['unshare', '--fork', '--pid', '--kill-child', '--mount-proc'] : []
+  return ['--pdeathsig', 'KILL', ...namespace, tool, ...args]
+}
+
 /**
- * Runs one tool of a build to its end. It runs in a process namespace that ends with this process, however that ends: a
- * killed build leaves nothing running. Rejects with `image_failed`, quoting the tool's last lines.
+ * Runs one tool of a build to its end, or to the end of this process, however that comes: a killed build leaves nothing
+ * running. Returns what it printed on stdout. Rejects with `image_failed`, quoting the tool's last lines.
  */
 export async function run(tool: string, args: string[], options: RunOptions): Promise<string> {
-  const contained = ['--pdeathsig', 'KILL', 'unshare', '--fork', '--pid', '--kill-child', '--mount-proc', tool, ...args]
-  const child = execa('setpriv', contained, {
+  const child = execa('setpriv', contained(tool, args), {
     env: buildEnvironment(),
     extendEnv: false,
     input: options.input ?? '',
