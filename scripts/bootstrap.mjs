@@ -30,10 +30,13 @@ const lock = createHash('sha256')
   .digest('hex')
 if (!existsSync(node) || !existsSync(stamp) || readFileSync(stamp, 'utf8') !== lock) {
   console.error('Installing npm packages …')
-  const status = run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], { stdio: ['ignore', 2, 2] })
+  // Not `npm ci`: it refuses a lockfile without the packages of other platforms, which not every registry serves.
+  const status = run('npm', ['install', '--no-save', '--no-audit', '--no-fund', '--loglevel=error'], {
+    stdio: ['ignore', 2, 2],
+  })
   if (status !== 0) {
     console.error(
-      'npm ci failed: see its message above. The packages come from the registry that npm is configured for.',
+      'npm install failed: see its message above. The packages come from the registry that npm is configured for.',
     )
     process.exit(status)
   }
