@@ -195,6 +195,22 @@ test('what a guest writes stays text: no markup, no script, no request', async (
   })
 })
 
+test('what a shell prints reads as it was printed, wherever it was cut', async () => {
+  const { url, tasks, identity, log } = await setUp()
+  const { id } = await tasks.submit(identity.ada.id, TaskRequest.parse({ prompt: 'make', agent: 'shell' }))
+  await withBrowser(async ({ page, problems }) => {
+    await log.append(id, [
+      { type: 'raw', text: 'comp' },
+      { type: 'raw', text: 'iling\nlink' },
+      { type: 'raw', text: 'ing\n' },
+    ])
+    await page.goto(`${url}/tasks/${id}#key=vv_ada`)
+    await page.getByTestId('event-raw').getByText('linking').waitFor()
+    expect((await page.getByTestId('event-raw').locator('pre').allTextContents()).join()).toBe('compiling\nlinking\n')
+    expect(problems).toEqual([])
+  })
+})
+
 test('the parts of a task are all within reach on a small screen', async () => {
   const { taskUrl, say, tasks, task } = await setUp()
   await withBrowser(

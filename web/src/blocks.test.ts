@@ -17,7 +17,10 @@ function blocks(timeline: Timeline): Block[] {
 }
 
 function texts(timeline: Timeline): string[] {
-  return blocks(timeline).map((block) => ('text' in block ? `${block.kind}: ${block.text}` : block.kind))
+  return blocks(timeline).map((block) => {
+    if ('texts' in block) return `${block.kind}: ${block.texts.join('|')}`
+    return 'text' in block ? `${block.kind}: ${block.text}` : block.kind
+  })
 }
 
 describe('extend', () => {
@@ -113,7 +116,7 @@ describe('extend', () => {
     expect(timeline.growing.size).toBe(0)
   })
 
-  it('joins printed lines, up to a bound', () => {
+  it('joins what was printed, up to a bound', () => {
     const few = extend(
       EMPTY_TIMELINE,
       logged([
@@ -122,7 +125,7 @@ describe('extend', () => {
         { type: 'stderr', text: 'warning' },
       ]),
     )
-    expect(texts(few)).toEqual(['raw: one\ntwo', 'stderr: warning'])
+    expect(texts(few)).toEqual(['raw: one|two', 'stderr: warning'])
     const many = extend(EMPTY_TIMELINE, logged(Array.from({ length: 1000 }, () => ({ type: 'raw', text: 'line' }))))
     expect(many.length).toBe(5)
   })

@@ -16,7 +16,7 @@ export type Block = Common &
     | { kind: 'tool_input'; text: string; growing: boolean }
     | { kind: 'tool'; call: EventOf<'tool_call'>; result: EventOf<'tool_result'> | undefined }
     | { kind: 'tool_result'; result: EventOf<'tool_result'> }
-    | { kind: 'raw' | 'stderr'; text: string; lines: number }
+    | { kind: 'raw' | 'stderr'; texts: readonly string[]; lines: number; characters: number }
     | { kind: 'result'; event: EventOf<'result'> }
     | { kind: 'log'; event: EventOf<'log'> }
     | { kind: 'status'; event: EventOf<'status'> }
@@ -27,7 +27,7 @@ export type Block = Common &
 /** Blocks are kept, and drawn, in runs of this many: a new event touches its own run only. */
 export const CHUNK = 50
 
-/** Lines that the agent just printed are joined into one block up to this many lines or characters. */
+/** What the agent just printed is joined into one block up to this many lines or characters. */
 const MAX_JOINED = { lines: 200, characters: 16_384 }
 
 /** All blocks of a task so far. Immutable: `extend` makes a new one that shares every chunk that did not change. */
@@ -117,13 +117,17 @@ function grow(draft: Draft, event: EventOf<'delta'>): void {
 function join(draft: Draft, event: EventOf<'raw'> | EventOf<'stderr'>): void {
   const last = draft.at(draft.length - 1)
   const lines = event.text.split('\n', MAX_JOINED.lines).length
+  const characters = event.text.length
   const fits =
     last?.kind === event.type &&
     last.lines + lines <= MAX_JOINED.lines &&
-    last.text.length + event.text.length <= MAX_JOINED.characters
-  if (!fits) return void draft.put((key) => ({ key, ...common(event), kind: event.type, text: event.text, lines }))
-  const gap = last.text.endsWith('\n') ? '' : '\n'
-  draft.set(draft.length - 1, { ...last, text: last.text + gap + event.text, lines: last.lines + lines })
+    last.characters + characters <= MAX_JOINED.characters
+  if (!fits) {
+    const texts = [event.text]
+    return void draft.put((key) => ({ key, ...common(event), kind: event.type, texts, lines, characters }))
+  }
+  const texts = [...last.texts, event.text]
+  draft.set(draft.length - 1, { ...last, texts, lines: last.lines + lines, characters: last.characters + characters })
 }
 
 function answer(draft: Draft, event: EventOf<'tool_result'>): void {
@@ -138,7 +142,7 @@ function answer(draft: Draft, event: EventOf<'tool_result'>): void {
 /** An event of a kind that this version of the dashboard does not know is shown as it came. */
 function unknown(draft: Draft, event: TaskEvent): void {
   const text = JSON.stringify(event)
-  draft.put((key) => ({ key, ...common(event), kind: 'raw', text, lines: 1 }))
+  draft.put((key) => ({ key, ...common(event), kind: 'raw', texts: [text], lines: 1, characters: text.length }))
 }
 
 function add(draft: Draft, event: TaskEvent): void {

@@ -30,6 +30,7 @@ describe('learn', () => {
       logged([
         { type: 'status', status: 'queued' },
         { type: 'status', status: 'starting', phase: 'kernel' },
+        { type: 'status', status: 'starting', phase: 'link', message: 'Starting.' },
         { type: 'status', status: 'starting', phase: 'link', message: 'Waiting for the guest.' },
       ]),
     )
@@ -38,7 +39,7 @@ describe('learn', () => {
       { name: 'kernel', message: undefined, begin: 2000, end: 3000 },
       { name: 'link', message: 'Waiting for the guest.', begin: 3000, end: undefined },
     ])
-    expect(learn(facts, logged([{ type: 'status', status: 'running' }], 4)).steps[1]?.end).toBe(4000)
+    expect(learn(facts, logged([{ type: 'status', status: 'running' }], 5)).steps[1]?.end).toBe(5000)
   })
 
   it('adds up model requests, those without a known price apart', () => {

@@ -3,7 +3,7 @@ import type { TaskStatus } from '../../src/contracts/task.ts'
 import type { TokenUsage } from '../../src/contracts/usage.ts'
 
 /** A step of the start; `end` is undefined while it runs. Times are ms since the epoch. */
-export interface Step {
+interface Step {
   name: string
   message: string | undefined
   begin: number
@@ -11,7 +11,7 @@ export interface Step {
 }
 
 /** All connections of the guest to one address that were decided alike. */
-export interface Egress {
+interface Egress {
   host: string
   port: number
   allowed: boolean
@@ -59,6 +59,10 @@ type EventOf<Type extends TaskEvent['type']> = Extract<TaskEvent, { type: Type }
 
 function withStatus(facts: Facts, event: EventOf<'status'>): Facts {
   const at = Date.parse(event.at)
+  const last = facts.steps.at(-1)
+  const isSame = event.phase !== undefined && last?.name === event.phase && last.end === undefined
+  // A step can say several things while it lasts.
+  if (isSame) return { ...facts, steps: [...facts.steps.slice(0, -1), { ...last, message: event.message }] }
   const steps = facts.steps.map((step) => (step.end === undefined ? { ...step, end: at } : step))
   const isStep = event.phase !== undefined && (event.status === 'starting' || event.status === 'queued')
   if (isStep && steps.length < MAX_STEPS)

@@ -7,7 +7,7 @@ export interface ChosenFile {
 }
 
 /** Reads a file as base64. */
-export function toBase64(file: File): Promise<string> {
+function toBase64(file: File): Promise<string> {
   return new Promise((resolve, reject) => {
     const reader = new FileReader()
     reader.addEventListener('load', () => {

@@ -17,7 +17,7 @@ const COLOURS: Record<TaskStatus, string> = {
 }
 
 /** A dot that pulses while something is alive. */
-export function LiveDot() {
+function LiveDot() {
   return <span data-testid="live-dot" className="size-2 animate-live rounded-full bg-good" />
 }
 

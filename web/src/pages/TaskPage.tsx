@@ -60,6 +60,7 @@ export function TaskPage({ taskId }: { taskId: string }) {
           <StreamView
             timeline={timeline}
             details={details}
+            printsLines={task.agent !== 'shell'}
             head={<Prompt task={task} />}
             tail={<Tail task={task} state={state} isEmpty={timeline.length === 0} />}
           />

@@ -52,8 +52,14 @@ function EgressLine({ block: { event } }: { block: BlockOf<'egress'> }) {
   return `${event.allowed ? 'allowed' : 'denied'} ${event.host}:${event.port} · ${event.rule}${sizes}`
 }
 
+interface Props {
+  block: Block
+  /** Whether each `raw` event is a whole line, as of Claude Code, or a piece of output wherever it was cut, as of a shell. */
+  printsLines: boolean
+}
+
 /** One block of the stream. Everything in it that a guest wrote is text to React, never markup. */
-export const BlockView = memo(function BlockView({ block }: { block: Block }) {
+export const BlockView = memo(function BlockView({ block, printsLines }: Props) {
   const place = { at: block.at, inner: block.parent !== undefined }
   switch (block.kind) {
     case 'thinking':
@@ -95,13 +101,17 @@ export const BlockView = memo(function BlockView({ block }: { block: Block }) {
     case 'raw':
       return (
         <Row {...place} bar="bg-edge" testId="event-raw">
-          <CutText text={plain(block.text)} limit={20_000} className="font-mono text-xs leading-relaxed text-soft" />
+          <CutText
+            text={plain(block.texts.join(printsLines ? '\n' : ''))}
+            limit={20_000}
+            className="font-mono text-xs leading-relaxed text-soft"
+          />
         </Row>
       )
     case 'stderr':
       return (
         <Row {...place} bar="bg-bad/30" testId="event-stderr">
-          <CutText text={plain(block.text)} className="font-mono text-xs leading-relaxed text-faint" />
+          <CutText text={plain(block.texts.join(''))} className="font-mono text-xs leading-relaxed text-faint" />
         </Row>
       )
     case 'result':

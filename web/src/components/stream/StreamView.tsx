@@ -10,10 +10,18 @@ const SHOWN_CHUNKS = 60
 /** How far the page may grow beyond that before the oldest chunks leave it again. */
 const SLACK_CHUNKS = 20
 
-const Chunk = memo(function Chunk({ blocks, details }: { blocks: readonly Block[]; details: boolean }) {
+interface ChunkProps {
+  blocks: readonly Block[]
+  details: boolean
+  printsLines: boolean
+}
+
+const Chunk = memo(function Chunk({ blocks, details, printsLines }: ChunkProps) {
   return (
     <div className="block-chunk">
-      {blocks.map((block) => (details || !isDetail(block) ? <BlockView key={block.key} block={block} /> : null))}
+      {blocks.map((block) =>
+        details || !isDetail(block) ? <BlockView key={block.key} block={block} printsLines={printsLines} /> : null,
+      )}
     </div>
   )
 })
@@ -22,6 +30,8 @@ interface Props {
   timeline: Timeline
   /** Whether debug lines, model requests and allowed connections are shown too. */
   details: boolean
+  /** Whether each `raw` event is a whole line (see BlockView). */
+  printsLines: boolean
   /** Stands before the first block. */
   head: ReactNode
   /** Stands after the last block. */
@@ -29,7 +39,7 @@ interface Props {
 }
 
 /** The stream of a task. It follows its end until the user scrolls up. */
-export function StreamView({ timeline, details, head, tail }: Props) {
+export function StreamView({ timeline, details, printsLines, head, tail }: Props) {
   const { box, content, stuck, jump, keepView } = useStickToBottom()
   const [first, setFirst] = useState(0)
   const [leftAt, setLeftAt] = useState(0)
@@ -68,7 +78,7 @@ export function StreamView({ timeline, details, head, tail }: Props) {
           {withPlaces(chunks)
             .slice(first)
             .map(({ place, item }) => (
-              <Chunk key={place} blocks={item} details={details} />
+              <Chunk key={place} blocks={item} details={details} printsLines={printsLines} />
             ))}
           {tail}
         </div>

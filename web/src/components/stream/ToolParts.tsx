@@ -7,7 +7,7 @@ const LINE_COLOURS = { '-': 'bg-bad/10 text-bad', '+': 'bg-good/10 text-good', '
 const MAX_LINES = 400
 
 /** Removed and added lines in their colours. */
-export function DiffLines({ lines }: { lines: readonly DiffLine[] }) {
+function DiffLines({ lines }: { lines: readonly DiffLine[] }) {
   const shown = lines.slice(0, MAX_LINES)
   return (
     <div className="font-mono text-xs leading-relaxed">

@@ -17,7 +17,9 @@ export function StartPanel({ task, facts }: { task: Task; facts: Facts }) {
     <Panel title="Start" aside={!running && <span className="text-xs text-faint tabular-nums">{duration(total)}</span>}>
       <div className="px-3 py-3">
         <Phases done={done} current={running && { name: running.name, since: running.begin }} />
-        {running?.message !== undefined && <p className="mt-1.5 text-xs text-faint guest-text">{running.message}</p>}
+        {running?.message !== undefined && !running.message.endsWith(running.name) && (
+          <p className="mt-1.5 text-xs text-faint guest-text">{running.message}</p>
+        )}
       </div>
     </Panel>
   )
