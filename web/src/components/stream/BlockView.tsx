@@ -16,10 +16,9 @@ function StatusLine({ block }: { block: BlockOf<'status'> }) {
   const { status, phase, message, error } = block.event
   return (
     <>
-      <span className={phase === undefined ? 'font-medium text-soft' : ''}>
-        {phase ?? STATUS_LABEL[status] ?? status}
-      </span>
-      {message !== undefined && <span> · {message}</span>}
+      {phase === undefined && <span className="font-medium text-soft">{STATUS_LABEL[status] ?? status}</span>}
+      {phase === undefined && message !== undefined && ' · '}
+      {message ?? phase}
       {error && (
         <span className="text-bad">
           {' '}
