@@ -47,13 +47,28 @@ async function build(into: string): Promise<void> {
     await bundle.close()
   }
   cpSync(join(ROOT, 'guest/rootfs'), join(into, 'guest/rootfs'), { recursive: true })
+  await buildDashboard(join(into, 'web'))
+}
+
+/**
+ * Vite takes NODE_ENV from the process before its own mode: under a test runner it would bundle React's development build,
+ * and the digest would keep it for the executable.
+ */
+async function buildDashboard(outDir: string): Promise<void> {
   const { build: viteBuild } = await import('vite')
-  await viteBuild({
-    root: join(ROOT, 'web'),
-    configFile: join(ROOT, 'web/vite.config.ts'),
-    logLevel: 'warn',
-    build: { outDir: join(into, 'web'), emptyOutDir: true },
-  })
+  const before = process.env['NODE_ENV']
+  process.env['NODE_ENV'] = 'production'
+  try {
+    await viteBuild({
+      root: join(ROOT, 'web'),
+      configFile: join(ROOT, 'web/vite.config.ts'),
+      logLevel: 'warn',
+      build: { outDir, emptyOutDir: true },
+    })
+  } finally {
+    if (before === undefined) delete process.env['NODE_ENV']
+    else process.env['NODE_ENV'] = before
+  }
 }
 
 /** Builds if anything changed; returns whether it did. */
