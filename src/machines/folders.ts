@@ -9,11 +9,12 @@ export interface MachineFolders {
   diskDir: string
 }
 
-/** Makes a folder, and those above it that are missing, such that users of other uids can pass through but not list it. */
+/**
+ * Makes a folder of ours, and those above it that are missing, such that users of other uids can pass through but not list
+ * it. The mode is set afterwards: the one given to mkdir is cut by the umask of whoever starts us.
+ */
 export async function makeReachable(folder: string): Promise<void> {
-  const first = await mkdir(folder, { recursive: true, mode: 0o711 })
-  if (first === undefined) return
-  // The mode above is cut by the umask of whoever starts us.
+  const first = (await mkdir(folder, { recursive: true })) ?? folder
   for (let made = folder; made.length >= first.length; made = dirname(made)) await chmod(made, 0o711)
 }
 

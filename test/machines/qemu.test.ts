@@ -79,6 +79,7 @@ test.runIf(asRoot)(
         (await readdir(`/proc/${pid}/fd`)).map((fd) => readlink(`/proc/${pid}/fd/${fd}`).catch(() => '')),
       )
       expect(open).toContain(join(room.spec.diskDir, 'scratch.qcow2'))
+      expect(open.filter((target) => target.startsWith('pipe:'))).toEqual([])
     } finally {
       await vmm.kill()
     }
@@ -131,6 +132,7 @@ test('a machine outlives its orchestrator, is found again, and is wholly removed
   await vmm?.kill()
   expect(await vmm?.exited).toBe('QEMU ended: it was destroyed')
   expect(await engine.adopt(room.spec, identity)).toBeUndefined()
+  expect(await room.traces()).toEqual([room.spec.id])
 })
 
 test('a guest that cannot start says why on its console, and the machine ends by itself', async () => {

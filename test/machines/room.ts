@@ -54,7 +54,8 @@ export async function openRoom() {
     /** Everything of the machine that is still there: processes, control group, folders. */
     async traces(): Promise<string[]> {
       const group = `/sys/fs/cgroup/unified/vivarium/${id}`
-      const left = (await processesOf(uid)).map(({ pid }) => `process ${pid}`)
+      const running = (await processesOf(uid)).filter(({ zombie }) => !zombie)
+      const left = running.map(({ pid }) => `process ${pid}`)
       const paths = [group, group.replace('/unified', '')].filter((path) => existsSync(path))
       return [...left, ...paths, ...readdirSync(runDir)]
     },

@@ -7,6 +7,7 @@ import { text } from 'node:stream/consumers'
 import { z } from 'zod'
 import { VivariumError } from '../../contracts/errors.ts'
 import { machineGroup } from '../cgroup.ts'
+import { leakedFds } from '../leaked-fds.ts'
 import { identify } from '../process-identity.ts'
 import type { ProcessIdentity } from '../types.ts'
 import { sandboxArgs, type SandboxDevices } from './sandbox.ts'
@@ -55,6 +56,10 @@ export async function launch(options: LaunchOptions): Promise<Launched> {
   await using opened = await openFiles(options.files, options.logPath)
   const { log, handles } = opened
   const stdio: StdioOptions = ['ignore', log.fd, log.fd, 'pipe', ...handles.map((handle) => handle.fd)]
+  for (const fd of await leakedFds()) {
+    while (stdio.length < fd) stdio.push('ignore')
+    stdio[fd] ??= log.fd
+  }
   const child = spawn('bwrap', [...sandbox, options.program, ...options.args], {
     ...(options.uid === undefined ? {} : { uid: options.uid }),
     ...(options.gid === undefined ? {} : { gid: options.gid }),
