@@ -4,7 +4,7 @@ import { promisify } from 'node:util'
 import { PROTOCOL_VERSION } from '../src/link/constants.ts'
 import type { HelloRequest, HelloResponse } from '../src/link/protocol.ts'
 import { answerJson, readJson, type Request } from './http.ts'
-import { log, messageOf } from './log.ts'
+import { attempt, log, messageOf } from './log.ts'
 
 /** Of the agent alone: it may be older than the host, in a snapshot. */
 const AGENT_VERSION = '1'
@@ -38,13 +38,4 @@ async function introduce(request: HelloRequest): Promise<void> {
   await promisify(execFile)('date', ['-s', `@${(request.wallClockMs / 1000).toFixed(3)}`]).catch((error: unknown) =>
     log(`clock: ${messageOf(error)}`),
   )
-}
-
-/** A guest without one of these still works: said, not fatal. */
-function attempt(what: string, action: () => void): void {
-  try {
-    action()
-  } catch (error) {
-    log(`${what}: ${messageOf(error)}`)
-  }
 }

@@ -51,7 +51,8 @@ export function answerError(stream: ServerHttp2Stream, error: unknown): void {
   if (stream.closed || stream.destroyed) return
   const status = error instanceof Refusal ? error.status : statusOf(error)
   if (status >= 500) log(`request failed: ${messageOf(error)}`)
-  if (stream.headersSent) stream.close(2 /* INTERNAL_ERROR */)
+  // `close(code)` would end the body regularly first.
+  if (stream.headersSent) stream.destroy(new Error(messageOf(error)))
   else answerJson(stream, { error: messageOf(error).slice(0, 4096) } satisfies AgentError, status)
 }
 

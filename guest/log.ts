@@ -7,3 +7,12 @@ export function log(message: string): void {
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
 }
+
+/** Does what the agent can do without: a failure is said, not fatal. */
+export function attempt(what: string, action: () => void): void {
+  try {
+    action()
+  } catch (error) {
+    log(`${what}: ${messageOf(error)}`)
+  }
+}

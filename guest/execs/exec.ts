@@ -6,15 +6,15 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { ExecExit, ExecSpec, SignalRequest } from '../../src/link/protocol.ts'
 import { Refusal } from '../http.ts'
 import { messageOf } from '../log.ts'
-import { type Fifos, openInput, openOutput } from './fifos.ts'
 import { Input } from './input.ts'
-import { oomKills, forkUnspared } from './memory.ts'
+import { forkUnspared, oomKills } from './memory.ts'
+import type { Pipes } from './pipes.ts'
 import { Spool } from './spool.ts'
 import type { Tracker } from './tracking.ts'
 import { baseEnvironment, userNamed } from './users.ts'
 
 export interface ExecContext {
-  fifos: Fifos
+  pipes: Pipes
   tracker: Tracker
   spoolDir: string
   switchUsers: boolean
@@ -68,10 +68,9 @@ export class Exec {
     if (command === undefined) throw new Refusal(400, 'argv is empty')
     const user = userNamed(spec.user)
     const owner = context.switchUsers ? { uid: user.uid, gid: user.gid } : undefined
-    const paths = await context.fifos.take(spec.stdin === 'pipe' ? 3 : 2)
-    const [out, err] = paths.slice(0, 2).map((path) => openOutput(path, owner))
-    const stdin = paths[2] === undefined ? undefined : openInput(paths[2], owner)
-    if (out === undefined || err === undefined) throw new Error('no pipes')
+    const { pipes } = context
+    const [out, err] = [await pipes.output(), await pipes.output()]
+    const stdin = spec.stdin === 'pipe' ? await pipes.input() : undefined
     const ends = [out, err, ...(stdin === undefined ? [] : [stdin])]
     try {
       const child = context.tracker.launch(() =>

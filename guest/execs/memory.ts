@@ -1,5 +1,5 @@
 import { readFileSync, writeFileSync } from 'node:fs'
-import { log, messageOf } from '../log.ts'
+import { attempt } from '../log.ts'
 
 const SCORE = '/proc/self/oom_score_adj'
 const NEVER = '-1000'
@@ -14,12 +14,10 @@ export function oomKills(): number {
 
 /** Makes the agent, without which nobody would learn of it, the last that the out-of-memory killer chooses. */
 export function spareAgent(): void {
-  try {
+  attempt('out-of-memory score', () => {
     writeFileSync(SCORE, NEVER)
     spared = true
-  } catch (error) {
-    log(`out-of-memory score: ${messageOf(error)}`)
-  }
+  })
 }
 
 /** Calls `start` such that what it forks has the ordinary score instead of the agent's. */
@@ -29,6 +27,6 @@ export function forkUnspared<T>(start: () => T): T {
   try {
     return start()
   } finally {
-    writeFileSync(SCORE, NEVER)
+    attempt('out-of-memory score', () => writeFileSync(SCORE, NEVER))
   }
 }

@@ -5,7 +5,7 @@ import type { ExecSpec, ExecStarted, InputAccepted, SignalRequest } from '../../
 import { answerJson, numberParameter, readJson, Refusal, type Request } from '../http.ts'
 import type { AgentOptions } from '../options.ts'
 import { Exec } from './exec.ts'
-import { Fifos } from './fifos.ts'
+import { Pipes } from './pipes.ts'
 import { CgroupTracker, EXEC_VARIABLE, ProcTracker } from './tracking.ts'
 
 /** All execs of this agent's life, and the requests about them. */
@@ -13,7 +13,7 @@ export class Execs {
   readonly #execs = new Map<string, Promise<Exec>>()
   readonly #options: AgentOptions
   readonly #spools: string
-  readonly #fifos: Fifos
+  readonly #pipes: Pipes
 
   constructor(options: AgentOptions) {
     this.#options = options
@@ -21,7 +21,7 @@ export class Execs {
     // What an agent before this one left: its processes' pipes are broken, nobody can go on with it.
     rmSync(this.#spools, { recursive: true, force: true })
     mkdirSync(this.#spools, { recursive: true })
-    this.#fifos = new Fifos(join(options.stateDir, 'fifo'))
+    this.#pipes = new Pipes(options.switchUsers)
   }
 
   /** Serves `/execs/{id}` and what is below it. */
@@ -62,7 +62,7 @@ export class Execs {
     const { cgroupDir, switchUsers, proxyPort } = this.#options
     const tracker = cgroupDir === undefined ? new ProcTracker(id) : new CgroupTracker(cgroupDir, id)
     const extraEnv: Record<string, string> = cgroupDir === undefined ? { [EXEC_VARIABLE]: id } : {}
-    const context = { fifos: this.#fifos, tracker, spoolDir: join(this.#spools, id), switchUsers, proxyPort, extraEnv }
+    const context = { pipes: this.#pipes, tracker, spoolDir: join(this.#spools, id), switchUsers, proxyPort, extraEnv }
     const started = Exec.start(spec, context)
     this.#execs.set(id, started)
     // What could not be started may be tried again under the same id.

@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { attempt } from '../log.ts'
 import { findProcesses } from './processes.ts'
 
 /** Finds every process that an exec started, also those that left its process group. */
@@ -32,7 +33,7 @@ export class CgroupTracker implements Tracker {
     try {
       return start()
     } finally {
-      writeFileSync(this.#home, '0')
+      attempt('leave the cgroup of an exec', () => writeFileSync(this.#home, '0'))
     }
   }
 

@@ -1,7 +1,7 @@
 import { Transform, type Readable, type TransformCallback } from 'node:stream'
 import { VivariumError } from '../contracts/errors.ts'
 import { abortError, guestLost, misbehaved, SessionBroken } from './errors.ts'
-import { type Answer, brokenOff } from './request.ts'
+import { type Answer, brokenOff, endedWhole } from './request.ts'
 
 export interface BodyLimits {
   maxBytes: number
@@ -42,8 +42,7 @@ class LimitedBody extends Transform {
   }
 
   override _flush(done: TransformCallback): void {
-    // A reset stream ends like a whole one.
-    if (this.#answer.stream.rstCode !== 0) return done(this.#brokenOff())
+    if (!endedWhole(this.#answer)) return done(this.#brokenOff())
     const { exactBytes } = this.#limits
     const whole = exactBytes === undefined || exactBytes === this.#received
     done(whole ? null : misbehaved('The guest sent another number of bytes than it announced.'))

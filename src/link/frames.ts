@@ -12,7 +12,6 @@ const MAX_EXIT_BYTES = 1024
 export class FrameParser {
   #rest: Buffer = Buffer.alloc(0)
   #next: number
-  #exited = false
 
   /** `from`: the spool offset of the first byte. */
   constructor(from: number) {
@@ -29,22 +28,21 @@ export class FrameParser {
       if (bytes.length < end) break
       const frame = this.#frame(bytes[0], bytes.subarray(FRAME_HEADER_BYTES, end), end)
       bytes = bytes.subarray(end)
+      if (frame.kind === 'exit' && bytes.length > 0)
+        throw misbehaved('The guest sent output behind the exit of a process.')
       yield frame
     }
-    if (this.#exited && bytes.length > 0) throw misbehaved('The guest sent output behind the exit of a process.')
     // A copy: a small rest must not keep a large chunk alive.
     this.#rest = Buffer.from(bytes)
   }
 
   #frame(kind: number | undefined, payload: Buffer, size: number): ExecOutput {
-    if (this.#exited) throw misbehaved('The guest sent output behind the exit of a process.')
     this.#next += size
     const next = this.#next
     if (kind === FRAME_KIND.stdout) return { kind: 'stdout', data: payload, next }
     if (kind === FRAME_KIND.stderr) return { kind: 'stderr', data: payload, next }
     if (kind !== FRAME_KIND.exit || payload.length > MAX_EXIT_BYTES)
       throw misbehaved('The guest sent an output frame of no known kind.')
-    this.#exited = true
     return { kind: 'exit', exit: parseJson(payload.toString('utf8'), ExecExit), next }
   }
 }

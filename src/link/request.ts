@@ -30,6 +30,11 @@ export function brokenOff({ http }: Session): Error {
   return misbehaved('The guest broke off an answer.')
 }
 
+/** Whether a stream that has ended did so with the body's end: one that is reset, or loses its session, ends as well. */
+export function endedWhole({ stream, session }: Answer): boolean {
+  return stream.rstCode === 0 && !session.http.destroyed
+}
+
 /**
  * Sends one request on a session; resolves with the head of a 2xx answer. Rejects with SessionBroken, `guest_misbehaved`
  * (late, broken off, not an answer), or the agent's refusal.
@@ -104,10 +109,11 @@ async function readError(answer: Answer, request: LinkRequest): Promise<Error> {
 
 /** The whole body, at most `maxBytes`, within the request's deadline. */
 export async function readAll(
-  { stream, session }: Answer,
+  answer: Answer,
   maxBytes: number,
   { deadlineMs, signal }: Pick<LinkRequest, 'deadlineMs' | 'signal'>,
 ): Promise<Buffer> {
+  const { stream, session } = answer
   const chunks: Buffer[] = []
   let size = 0
   let failure: Error | undefined
@@ -130,7 +136,7 @@ export async function readAll(
     clearTimeout(timer)
     signal?.removeEventListener('abort', onAbort)
   }
-  if (stream.rstCode !== 0) throw failure ?? brokenOff(session)
+  if (!endedWhole(answer)) throw failure ?? brokenOff(session)
   return Buffer.concat(chunks)
 }
 
