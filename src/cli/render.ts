@@ -3,6 +3,7 @@ import type { Task } from '../contracts/task.ts'
 import { harmless, type Palette } from './colour.ts'
 
 const MAX_RESULT_CHARS = 2000
+const MAX_INPUT_CHARS = 200
 
 /** One event as lines for people, or undefined for what is not worth a line. */
 export function renderEvent(event: TaskEvent, paint: Palette): string | undefined {
@@ -33,11 +34,16 @@ export function renderEvent(event: TaskEvent, paint: Palette): string | undefine
   }
 }
 
-/** A tool's input on a line: a Bash command as it is, anything else as JSON. */
+/** A tool's input on a line: a command as it is, a file by its path, anything else as JSON. */
 function describeInput(input: unknown): string {
-  if (typeof input === 'object' && input !== null && 'command' in input && typeof input.command === 'string')
-    return input.command
-  return cut(JSON.stringify(input) ?? '')
+  if (typeof input !== 'object' || input === null) return cutLine(JSON.stringify(input) ?? '')
+  if ('command' in input && typeof input.command === 'string') return cut(input.command)
+  if ('file_path' in input && typeof input.file_path === 'string') return input.file_path
+  return cutLine(JSON.stringify(input))
+}
+
+function cutLine(text: string): string {
+  return text.length <= MAX_INPUT_CHARS ? text : `${text.slice(0, MAX_INPUT_CHARS)} …`
 }
 
 function cut(text: string): string {

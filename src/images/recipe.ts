@@ -61,6 +61,7 @@ export const NPM: PinnedPackage = {
 /**
  * Debian packages of every guest, beside the essential ones. No compiler: build-essential would add half of this image's
  * Debian part again, and most tasks never call it; `image.packages.debian` adds it where it is wanted.
+ * Node needs libatomic1; libnss-myhostname lets sudo resolve whatever name a machine is given.
  */
 export const DEBIAN_PACKAGES = [
   'ca-certificates',
@@ -69,6 +70,7 @@ export const DEBIAN_PACKAGES = [
   'iproute2',
   'less',
   'libatomic1',
+  'libnss-myhostname',
   'openssh-client',
   'procps',
   'python3',

@@ -39,7 +39,10 @@ export async function run(tool: string, args: string[], options: RunOptions): Pr
   const result = await child
   options.signal?.throwIfAborted()
   if (result.failed) {
-    const tail = result.all.trimEnd().split('\n').slice(-8).join('\n')
+    const lines = result.all.trimEnd().split('\n')
+    // apt marks what went wrong; other tools say it last.
+    const errors = lines.filter((line) => line.startsWith('E: ')).slice(0, 3)
+    const tail = (errors.length > 0 ? errors : lines.slice(-8)).join('\n')
     throw new VivariumError(
       'image_failed',
       `Building the guest image failed in ${tool}: ${tail || result.shortMessage}`,

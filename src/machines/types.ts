@@ -4,7 +4,7 @@ import type { GuestImage } from '../images/types.ts'
 import type { ExecOutput, GuestLink } from '../link/types.ts'
 
 /** What an engine can do, as data: nobody asks an engine for its name to find out. */
-export interface EngineCapabilities {
+interface EngineCapabilities {
   /** Guest code runs under the CPU's virtualisation, not under software emulation. */
   hardwareIsolation: boolean
   /** Machines can be saved and restored. */

@@ -98,7 +98,9 @@ class TaskRun {
     const { link, lost } = machine
     const { timeoutSeconds } = request
     const recorder = this.#recorder
-    const end = await runAgent({ agent, job, link, lost, recorder, stop, hurry, timings, timeoutSeconds })
+    const end = await this.#timed('agent run', () =>
+      runAgent({ agent, job, link, lost, recorder, stop, hurry, timings, timeoutSeconds }),
+    )
     const ending = judge(end, session.totals(), request, this.#modelError)
 
     await this.#enter('collecting')
@@ -249,10 +251,10 @@ class TaskRun {
     }
   }
 
-  async #timed(name: string, action: () => Promise<void>): Promise<void> {
+  async #timed<Result>(name: string, action: () => Promise<Result>): Promise<Result> {
     const begun = performance.now()
     try {
-      await action()
+      return await action()
     } finally {
       this.#phases.push({ name, ms: Math.round(performance.now() - begun) })
     }

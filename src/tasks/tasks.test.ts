@@ -75,7 +75,7 @@ test('a task goes through every status, in its row and in its log, and comes bac
     { path: 'b.png', size: 9, mimeType: 'image/png' },
     { path: 'out/a.txt', size: 4, mimeType: 'text/plain' },
   ])
-  expect(task.phases.map((phase) => phase.name)).toEqual(['boot', 'workspace', 'collect'])
+  expect(task.phases.map((phase) => phase.name)).toEqual(['boot', 'workspace', 'agent run', 'collect'])
   expect(statuses(task.id)).toEqual(['queued', 'starting', 'running', 'collecting', 'succeeded'])
   expect(house.events.log.get(task.id)?.at(-1)).toMatchObject({ type: 'status', status: 'succeeded' })
   expect(seen.at(-1)).toBe('succeeded')

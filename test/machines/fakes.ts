@@ -22,7 +22,7 @@ export interface FakeBehaviour {
 }
 
 /** An engine whose VMM is a real process, `sleep`, under the leased uid, that dials the control socket as QEMU does. */
-export class FakeEngine implements Engine {
+class FakeEngine implements Engine {
   readonly name = 'qemu-tcg'
   readonly capabilities = { hardwareIsolation: false, snapshots: false, tap: false }
   readonly timeScale = 1
@@ -67,7 +67,7 @@ export class FakeEngine implements Engine {
 }
 
 /** A link whose guest answers the hello; every other call rejects. */
-export function fakeLink(behaviour: FakeBehaviour, accepted: Duplex[] = []): GuestLink {
+function fakeLink(behaviour: FakeBehaviour, accepted: Duplex[] = []): GuestLink {
   const { promise: lost, resolve } = Promise.withResolvers<string>()
   const refuse = async () => Promise.reject(new Error('not in this test'))
   return {
@@ -110,7 +110,7 @@ const IMAGE: GuestImage = {
   root: '/root.ext4',
 }
 
-export const fakeImages: Images = {
+const fakeImages: Images = {
   ensure: async () => IMAGE,
   find: async () => IMAGE,
   emptyScratch: async () => '/scratch.raw',

@@ -9,10 +9,10 @@ import { KVM } from './kvm-access.ts'
 /** Debian's package for each program that the engine runs. */
 const PACKAGES = { 'qemu-system-x86_64': 'qemu-system-x86', bwrap: 'bubblewrap', 'qemu-img': 'qemu-utils' } as const
 
-export const QEMU = 'qemu-system-x86_64'
+const QEMU = 'qemu-system-x86_64'
 
 /** The path of a program on PATH, or undefined. */
-export async function findProgram(name: string): Promise<string | undefined> {
+async function findProgram(name: string): Promise<string | undefined> {
   for (const folder of (process.env['PATH'] ?? '').split(delimiter)) {
     const path = join(folder, name)
     if (folder !== '' && (await isUsable(path, constants.X_OK))) return path

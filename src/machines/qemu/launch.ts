@@ -17,7 +17,7 @@ const FIRST_FILE_FD = 4
 const LOG_TAIL_BYTES = 2048
 
 /** A file that the program inherits as an open descriptor. */
-export interface InheritedFile {
+interface InheritedFile {
   path: string
   writable: boolean
 }

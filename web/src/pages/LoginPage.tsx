@@ -40,7 +40,7 @@ export function LoginPage({ onKey, busy, error }: { onKey: (key: string) => void
         </Button>
         <ErrorNote error={error} className="mt-3" />
         <p className="mt-5 border-t border-line pt-4 text-xs text-faint">
-          A new key: <code className="font-mono text-soft">vivarium key create</code>
+          A new key: <code className="font-mono text-soft">vivarium key add</code>
         </p>
       </form>
     </main>
