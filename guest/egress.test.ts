@@ -1,0 +1,205 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer as createHttp2Server, type Http2Server, type ServerHttp2Stream } from 'node:http2'
+import type { IncomingHttpHeaders } from 'node:http2'
+import { type ClientRequest, type IncomingMessage, request } from 'node:http'
+import { connect, type Socket } from 'node:net'
+import { buffer, text } from 'node:stream/consumers'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { startSession } from '../src/link/preamble.ts'
+import { startTestAgent, startTestHost, type TestAgent, type TestHost } from '../src/link/testing.ts'
+
+let host: TestHost
+let agent: TestAgent
+let gateway: Http2Server
+let connections: Socket[]
+let answer: (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void
+
+beforeEach(async () => {
+  connections = []
+  gateway = createHttp2Server()
+  gateway.on('sessionError', () => undefined)
+  gateway.on('stream', (stream, headers) => {
+    stream.on('error', () => undefined)
+    answer(stream as ServerHttp2Stream, headers)
+  })
+  host = await startTestHost({}, (socket) => {
+    connections.push(socket)
+    startSession(socket, { deadlineMs: 10_000 }).then(
+      () => gateway.emit('connection', socket),
+      () => undefined,
+    )
+  })
+  agent = await startTestAgent(host)
+})
+
+afterEach(async () => {
+  await agent[Symbol.asyncDispose]()
+  await host[Symbol.asyncDispose]()
+})
+
+async function ask(options: {
+  port: number
+  path: string
+  method?: string
+  body?: Buffer
+  headers?: Record<string, string>
+}) {
+  const call: ClientRequest = request({ host: '127.0.0.1', agent: false, ...options })
+  call.end(options.body)
+  const [response] = (await once(call, 'response')) as [IncomingMessage]
+  return response
+}
+
+async function openTunnel(authority: string): Promise<{ status: string; socket: Socket }> {
+  const socket = connect(agent.proxyPort, '127.0.0.1').on('error', () => undefined)
+  socket.write(`CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\n\r\n`)
+  const [head] = (await once(socket, 'data')) as [Buffer]
+  socket.pause()
+  return { status: head.toString().split('\r\n')[0] ?? '', socket }
+}
+
+test('CONNECT carries bytes both ways, also after one side has ended', async () => {
+  const seen: unknown[] = []
+  answer = (stream, headers) => {
+    seen.push(headers[':method'], headers[':authority'])
+    stream.respond({ ':status': 200 })
+    // Answers when the client has said everything.
+    void buffer(stream).then((sent) => stream.end(createHash('sha256').update(sent).digest('hex')))
+  }
+  const { status, socket } = await openTunnel('registry.example:443')
+  expect(status).toBe('HTTP/1.1 200 Connection Established')
+  const content = randomBytes(5_000_000)
+  socket.end(content)
+  expect(await text(socket)).toBe(createHash('sha256').update(content).digest('hex'))
+  expect(seen).toEqual(['CONNECT', 'registry.example:443'])
+})
+
+test('a refused CONNECT says why', async () => {
+  answer = (stream) => {
+    stream.respond({ ':status': 403 })
+    stream.end('evil.example is not on the list')
+  }
+  const socket = connect(agent.proxyPort, '127.0.0.1')
+  socket.write('CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example\r\n\r\n')
+  const all = await text(socket)
+  expect(all).toMatch(/^HTTP\/1\.1 403 Forbidden\r\n/)
+  expect(all).toContain('evil.example is not on the list')
+})
+
+test('a client that goes away ends its stream at the gateway, however much is still sent to it', async () => {
+  const opened = Promise.withResolvers<ServerHttp2Stream>()
+  answer = (stream) => {
+    stream.respond({ ':status': 200 })
+    opened.resolve(stream)
+  }
+  const { socket } = await openTunnel('registry.example:443')
+  const stream = await opened.promise
+  socket.destroy()
+  const closed = once(stream, 'close')
+  stream.resume()
+  await once(stream, 'end')
+  const chunk = Buffer.alloc(64 * 1024)
+  const flood = setInterval(() => stream.write(chunk), 10)
+  await closed
+  clearInterval(flood)
+  expect(stream.destroyed).toBe(true)
+})
+
+test('plain HTTP goes on with its authority, without hop-by-hop headers', async () => {
+  let seen: IncomingHttpHeaders = {}
+  answer = (stream, headers) => {
+    seen = headers
+    stream.respond({ ':status': 201, 'x-answer': 'yes' })
+    stream.end('made')
+  }
+  const response = await ask({
+    port: agent.proxyPort,
+    path: 'http://deb.example:8080/a?b=c',
+    headers: { 'proxy-authorization': 'Basic x', connection: 'x-private', 'x-private': '1', 'x-kept': '2' },
+  })
+  expect([response.statusCode, response.headers['x-answer'], await text(response)]).toEqual([201, 'yes', 'made'])
+  expect(seen).toMatchObject({ ':scheme': 'http', ':authority': 'deb.example:8080', ':path': '/a?b=c', 'x-kept': '2' })
+  for (const name of ['proxy-authorization', 'connection', 'x-private', 'host']) expect(seen[name]).toBeUndefined()
+})
+
+test('what is no proxy request is refused', async () => {
+  const response = await ask({ port: agent.proxyPort, path: '/' })
+  expect(response.statusCode).toBe(400)
+})
+
+test('the model API is reached under its own name, bodies arrive whole', async () => {
+  const body = randomBytes(3_000_000)
+  answer = (stream, headers) => {
+    stream.respond({ ':status': 200 })
+    void buffer(stream).then((sent) => stream.end(`${headers[':authority']} ${headers[':path']} ${sent.equals(body)}`))
+  }
+  const response = await ask({ port: agent.anthropicPort, path: '/v1/messages?beta=true', method: 'POST', body })
+  expect(await text(response)).toBe('anthropic.upstream /v1/messages?beta=true true')
+})
+
+test('server-sent events arrive when they happen', async () => {
+  const streams: ServerHttp2Stream[] = []
+  answer = (stream) => {
+    stream.respond({ ':status': 200, 'content-type': 'text/event-stream' })
+    streams.push(stream)
+  }
+  // The head arrives before any event.
+  const response = await ask({
+    port: agent.anthropicPort,
+    path: '/v1/messages',
+    method: 'POST',
+    body: Buffer.from('{}'),
+  })
+  for (const event of ['one', 'two', 'three']) {
+    streams[0]?.write(`data: ${event}\n\n`)
+    const [chunk] = (await once(response, 'data')) as [Buffer]
+    expect(chunk.toString()).toBe(`data: ${event}\n\n`)
+  }
+  streams[0]?.end()
+  await once(response, 'end')
+})
+
+test('an answer that the gateway breaks off does not look complete', async () => {
+  answer = (stream) => {
+    stream.respond({ ':status': 200 })
+    stream.write('half')
+    setTimeout(() => stream.destroy(new Error('broken')), 50)
+  }
+  const response = await ask({ port: agent.anthropicPort, path: '/' })
+  await expect(text(response)).rejects.toThrow('aborted')
+})
+
+test('a session that ends under an answer does not make it look complete either', async () => {
+  answer = (stream) => {
+    stream.respond({ ':status': 200 })
+    stream.write('half')
+    setTimeout(() => connections.at(-1)?.destroy(), 50)
+  }
+  const response = await ask({ port: agent.anthropicPort, path: '/' })
+  await expect(text(response)).rejects.toThrow('aborted')
+})
+
+test('a request made while the way out is down waits for it', async () => {
+  answer = (stream) => {
+    stream.respond({ ':status': 200 })
+    stream.end('there')
+  }
+  await text(await ask({ port: agent.anthropicPort, path: '/' }))
+  connections.at(-1)?.destroy()
+  await once(connections.at(-1) ?? gateway, 'close')
+  const response = await ask({ port: agent.anthropicPort, path: '/' })
+  expect(await text(response)).toBe('there')
+})
+
+test('large answers with a slow reader are held back, not lost', async () => {
+  const content = randomBytes(20_000_000)
+  answer = (stream) => {
+    stream.respond({ ':status': 200 })
+    stream.end(content)
+  }
+  const response = await ask({ port: agent.proxyPort, path: 'http://deb.example/big' })
+  response.pause()
+  await new Promise((resolve) => setTimeout(resolve, 300))
+  expect((await buffer(response)).equals(content)).toBe(true)
+})
