@@ -207,6 +207,13 @@ test('a file of 100 MB goes in and comes out unchanged', async () => {
   expect((await buffer(body)).equals(content)).toBe(true)
 })
 
+test('a large file under way holds up nobody else', async () => {
+  const write = host.link.writeFile(join(host.workspace, 'larger'), Buffer.alloc(200_000_000))
+  for (let round = 0; round < 5; round += 1)
+    expect((await host.link.exec(spec('true'), { timeoutMs: 20_000 })).exit.code).toBe(0)
+  await write
+})
+
 test('files that are absent, too large or no files are refused, each in its way', async () => {
   const read = (path: string, maxBytes = 10) => host.link.readFile(path, { maxBytes })
   await expect(read(join(host.workspace, 'absent'))).rejects.toMatchObject({ code: 'not_found' })

@@ -1,5 +1,5 @@
 import type { ClientHttp2Stream, IncomingHttpHeaders, IncomingHttpStatusHeader } from 'node:http2'
-import type { Readable } from 'node:stream'
+import { Readable } from 'node:stream'
 import type { z } from 'zod'
 import { AgentError } from './protocol.ts'
 import { abortError, misbehaved, refusal, SessionBroken } from './errors.ts'
@@ -23,6 +23,7 @@ export interface Answer {
 }
 
 const MAX_ERROR_BYTES = 16 * 1024
+const PIECE_BYTES = 256 * 1024
 
 /** Why a stream ended before its time: with its session, or the agent broke it off. */
 export function brokenOff({ http }: Session): Error {
@@ -87,14 +88,16 @@ function open({ http }: Session, { method, path, body }: LinkRequest): ClientHtt
 
 function sendBody(stream: ClientHttp2Stream, body: LinkRequest['body'], fail: (error: Error) => void): void {
   if (body === undefined) return
-  if (Buffer.isBuffer(body)) {
-    stream.end(body)
-    return
-  }
-  body.once('error', fail)
-  body.pipe(stream)
+  const source = Buffer.isBuffer(body) ? Readable.from(pieces(body), { objectMode: false }) : body
+  source.once('error', fail)
+  source.pipe(stream)
   // Answered, refused or broken: what is left of the source is nobody's.
-  stream.once('close', () => body.destroy())
+  stream.once('close', () => source.destroy())
+}
+
+/** A large buffer handed over whole would count as the session's memory, and answers to others be refused for want of it. */
+function* pieces(body: Buffer): Generator<Buffer> {
+  for (let at = 0; at < body.length; at += PIECE_BYTES) yield body.subarray(at, at + PIECE_BYTES)
 }
 
 /** The agent's error document as an error. */
