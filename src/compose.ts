@@ -1,4 +1,3 @@
-import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { OpenAPIHono } from '@hono/zod-openapi'
 import { agents } from './agents/agents.ts'
@@ -14,7 +13,6 @@ import { openEventLog } from './events/log.ts'
 import type { EventLog } from './events/types.ts'
 import { sharedCredential } from './gateway/credentials.ts'
 import { createGateway } from './gateway/gateway.ts'
-import { readRegistries } from './gateway/registries.ts'
 import { createUsage } from './gateway/usage.ts'
 import { createIdentity } from './identity/identity.ts'
 import type { Identity } from './identity/types.ts'
@@ -28,6 +26,7 @@ import { createMachines } from './machines/machines.ts'
 import { createQemuEngine } from './machines/qemu/engine.ts'
 import type { Engine, MachineAccess, Machines } from './machines/types.ts'
 import { createMcpEndpoint } from './mcp/endpoint.ts'
+import { registryDestinations } from './registries/destinations.ts'
 import { openDatabase } from './store/database.ts'
 import { taskSettings } from './tasks/settings.ts'
 import { createTasks } from './tasks/tasks.ts'
@@ -69,9 +68,6 @@ export interface Orchestrator extends AsyncDisposable {
 export async function compose(config: Config, log: Logger): Promise<Orchestrator> {
   await using stack = new AsyncDisposableStack()
   const { doctor } = composeHost(config)
-  for (const folder of [config.runDir, join(config.home, 'machines')])
-    mkdirSync(folder, { recursive: true, mode: 0o711 })
-
   const database = await openDatabase(join(config.home, 'vivarium.db'))
   stack.defer(() => database.destroy())
   const identity = createIdentity(database)
@@ -81,7 +77,7 @@ export async function compose(config: Config, log: Logger): Promise<Orchestrator
     config,
     database,
     credentials: sharedCredential(config.credentials),
-    registries: readRegistries(),
+    registries: registryDestinations(),
     isTrusted: identity.isOwner,
     log,
   })

@@ -1,12 +1,12 @@
 import type { Config } from '../config/schema.ts'
 import type { Database } from '../store/database.ts'
 import type { Logger } from '../telemetry/types.ts'
+import type { Destination } from './authority.ts'
 import type { CredentialSource } from './credentials.ts'
 import { limitLookups, systemResolve, type Resolve } from './dial.ts'
 import { Ledger } from './ledger.ts'
 import { ModelUpstream } from './model.ts'
 import { Policy } from './policy.ts'
-import { registryDestinations, type Registries } from './registries.ts'
 import { Session } from './session.ts'
 import type { EgressContext, EgressSession, Gateway } from './types.ts'
 import { Way } from './way.ts'
@@ -16,7 +16,7 @@ export interface GatewayOptions {
   database: Database
   credentials: CredentialSource
   /** Package registries this host is configured for: every machine may reach them. */
-  registries: Registries
+  registries: readonly Destination[]
   /**
    * Whether a user's own rules may open private addresses, such as services on this host: true for those who could reach
    * them without us.
@@ -29,7 +29,6 @@ export interface GatewayOptions {
 /** The guests' only way out of their machines. */
 export function createGateway(options: GatewayOptions): Gateway {
   const { config, credentials } = options
-  const registries = registryDestinations(options.registries)
 
   function open(context: EgressContext): EgressSession {
     const { machineId, taskId, userId } = context
@@ -38,7 +37,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       settings: config.network.allow,
       task: context.policy?.allow ?? [],
       taskIsTrusted: options.isTrusted(userId),
-      registries,
+      registries: options.registries,
     })
     const ledger = new Ledger(context, options.database, log)
     const model = new ModelUpstream({

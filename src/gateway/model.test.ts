@@ -65,7 +65,7 @@ function open({ upstream, apiKey, oauthToken, ...context }: Given = { apiKey: SE
     config: { anthropic: { upstream: upstream ?? model.url }, network: { allow: [] } },
     database,
     credentials: sharedCredential({ apiKey, oauthToken }),
-    registries: { npm: [], apt: [] },
+    registries: [],
     isTrusted: () => false,
     log: createLogger('error'),
   })

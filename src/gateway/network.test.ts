@@ -24,14 +24,18 @@ afterEach(() => stack.disposeAsync())
 
 /** A machine's session; the owner is trusted, `names` is what the resolver knows. */
 function open(
-  given: { allow?: string[]; names?: Record<string, () => string[] | Promise<string[]>>; registry?: string } = {},
+  given: {
+    allow?: string[]
+    names?: Record<string, () => string[] | Promise<string[]>>
+    registry?: { host: string; port: number }
+  } = {},
 ) {
   const decisions: EgressDecision[] = []
   const gateway = createGateway({
     config: { anthropic: { upstream: 'http://127.0.0.1:1' }, network: { allow: [] } },
     database,
     credentials: () => undefined,
-    registries: { npm: given.registry === undefined ? [] : [{ scope: undefined, url: given.registry }], apt: [] },
+    registries: given.registry === undefined ? [] : [given.registry],
     isTrusted: () => true,
     log: createLogger('error'),
     resolve: async (host) => (await given.names?.[host]?.()) ?? [],
@@ -172,7 +176,7 @@ test('the address that was checked is the one connected to: a name that changes 
 test('a registry of this host may have a private address', async () => {
   const port = await serve((_request, response) => response.end('packages'))
   const { guest } = open({
-    registry: `http://npm.corp.example:${port}/`,
+    registry: { host: 'npm.corp.example', port },
     names: { 'npm.corp.example': () => ['127.0.0.1'] },
   })
   expect(await (await guest()).ask(get(`npm.corp.example:${port}`))).toMatchObject({ status: 200, body: 'packages' })

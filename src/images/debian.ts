@@ -1,6 +1,6 @@
 import { chmod, mkdir, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { renderDeb822 } from './apt-sources.ts'
+import { renderDeb822 } from '../registries/apt-sources.ts'
 import type { HostFacts } from './host.ts'
 import type { GuestFile, Recipe } from './recipe.ts'
 import { run } from './run.ts'

@@ -1,7 +1,7 @@
 import { GUEST_PROXY_PORT, GUEST_USER } from '../link/constants.ts'
-import { renderDeb822, withoutCredentials } from './apt-sources.ts'
+import { renderDeb822, withoutCredentials } from '../registries/apt-sources.ts'
 import type { HostFacts } from './host.ts'
-import { npmRegistries } from './npmrc.ts'
+import { npmRegistries } from '../registries/npmrc.ts'
 import type { GuestFile } from './recipe.ts'
 
 const PROXY = `http://127.0.0.1:${GUEST_PROXY_PORT}`

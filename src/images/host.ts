@@ -2,8 +2,8 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { execa } from 'execa'
 import { VivariumError } from '../contracts/errors.ts'
-import { keyringFiles, readAptSources, selectDebian, withoutCredentials, type AptSource } from './apt-sources.ts'
-import { npmRegistries, readNpmSettings, type NpmSettings } from './npmrc.ts'
+import { keyringFiles, readAptSources, selectDebian, type AptSource } from '../registries/apt-sources.ts'
+import { readNpmSettings, type NpmSettings } from '../registries/npmrc.ts'
 import type { GuestFile } from './recipe.ts'
 
 /** What an image takes from this host: where packages come from, and whom it trusts. Holds credentials. */
@@ -56,25 +56,4 @@ function addedCertificates(): GuestFile[] {
     .toSorted()
     .map((name) => join(ADDED_CERTIFICATES, name))
     .map((path) => ({ path, content: readFileSync(path, 'utf8'), mode: 0o644, encoding: 'utf8' }))
-}
-
-/**
- * `host:port` of the package registries that this host is configured for, by its npm and apt configuration: what guests may
- * reach by default.
- */
-export function registryHosts(): string[] {
-  const addresses = [
-    ...withoutCredentials(readAptSources().map(onlyHttp)).flatMap((source) => source.uris),
-    ...Object.values(npmRegistries(readNpmSettings())),
-  ]
-  return [...new Set(addresses.map(hostAndPort))].toSorted()
-}
-
-function onlyHttp(source: AptSource): AptSource {
-  return { ...source, uris: source.uris.filter((uri) => /^https?:\/\//.test(uri) && URL.canParse(uri)) }
-}
-
-function hostAndPort(address: string): string {
-  const { hostname, port, protocol } = new URL(address)
-  return `${hostname}:${port || (protocol === 'http:' ? '80' : '443')}`
 }

@@ -2,7 +2,7 @@ import { chmod, copyFile, mkdir, rm, symlink, writeFile } from 'node:fs/promises
 import { join } from 'node:path'
 import pacote from 'pacote'
 import { VivariumError } from '../contracts/errors.ts'
-import { npmSettingsForFetching, pacoteOptions, type NpmSettings } from './npmrc.ts'
+import { npmSettingsForFetching, pacoteOptions, type NpmSettings } from '../registries/npmrc.ts'
 import type { PinnedPackage, Recipe } from './recipe.ts'
 import { run } from './run.ts'
 
