@@ -32,10 +32,18 @@ async function introduce(request: HelloRequest): Promise<void> {
   attempt('entropy', () => writeFileSync('/dev/urandom', Buffer.from(request.entropyHex, 'hex')))
   attempt('hostname', () => writeFileSync('/proc/sys/kernel/hostname', request.hostname))
   attempt('hostname', () => writeFileSync('/etc/hostname', `${request.hostname}\n`))
+  attempt('hosts', () => nameItself(request.hostname))
   attempt('machine id', () => writeFileSync('/etc/machine-id', `${request.machineId}\n`))
   const error = Math.abs(Date.now() - request.wallClockMs)
   if (error < CLOCK_TOLERANCE_MS) return
   await promisify(execFile)('date', ['-s', `@${(request.wallClockMs / 1000).toFixed(3)}`]).catch((error: unknown) =>
     log(`clock: ${messageOf(error)}`),
   )
+}
+
+/** A name that does not resolve makes sudo complain at every call. */
+function nameItself(hostname: string): void {
+  const lines = readFileSync('/etc/hosts', 'utf8').split('\n')
+  const others = lines.filter((line) => line !== '' && !line.startsWith('127.0.1.1 '))
+  writeFileSync('/etc/hosts', `${[...others, `127.0.1.1 ${hostname}`].join('\n')}\n`)
 }

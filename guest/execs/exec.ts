@@ -19,8 +19,8 @@ export interface ExecContext {
   spoolDir: string
   switchUsers: boolean
   proxyPort: number
-  /** Set for the process besides what the request asks for. */
-  extraEnv: Record<string, string>
+  /** Below what every process gets, which is below what the request asks for. */
+  environment: Record<string, string>
 }
 
 /** How long output may be silent after the process ended, while others of its processes hold its pipes open. */
@@ -77,7 +77,7 @@ export class Exec {
         forkUnspared(() =>
           spawn(command, args, {
             cwd: spec.cwd,
-            env: { ...baseEnvironment(user, context.proxyPort), ...context.extraEnv, ...spec.env },
+            env: { ...context.environment, ...baseEnvironment(user, context.proxyPort), ...spec.env },
             detached: true,
             stdio: [stdin?.theirs ?? 'ignore', out.theirs, err.theirs],
             ...owner,

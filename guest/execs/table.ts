@@ -7,6 +7,7 @@ import type { AgentOptions } from '../options.ts'
 import { Exec } from './exec.ts'
 import { Pipes } from './pipes.ts'
 import { CgroupTracker, EXEC_VARIABLE, ProcTracker } from './tracking.ts'
+import { imageEnvironment } from './users.ts'
 
 /** All execs of this agent's life, and the requests about them. */
 export class Execs {
@@ -14,6 +15,7 @@ export class Execs {
   readonly #options: AgentOptions
   readonly #spools: string
   readonly #pipes: Pipes
+  readonly #imageEnvironment: Record<string, string>
 
   constructor(options: AgentOptions) {
     this.#options = options
@@ -21,6 +23,8 @@ export class Execs {
     // What an agent before this one left: its processes' pipes are broken, nobody can go on with it.
     rmSync(this.#spools, { recursive: true, force: true })
     mkdirSync(this.#spools, { recursive: true })
+    // Outside a VM the machine's environment is somebody else's.
+    this.#imageEnvironment = options.transport.kind === 'device' ? imageEnvironment() : {}
     this.#pipes = new Pipes(options.switchUsers)
   }
 
@@ -61,8 +65,10 @@ export class Execs {
   #start(id: string, spec: ExecSpec): Promise<Exec> {
     const { cgroupDir, switchUsers, proxyPort } = this.#options
     const tracker = cgroupDir === undefined ? new ProcTracker(id) : new CgroupTracker(cgroupDir, id)
-    const extraEnv: Record<string, string> = cgroupDir === undefined ? { [EXEC_VARIABLE]: id } : {}
-    const context = { pipes: this.#pipes, tracker, spoolDir: join(this.#spools, id), switchUsers, proxyPort, extraEnv }
+    const mark: Record<string, string> = cgroupDir === undefined ? { [EXEC_VARIABLE]: id } : {}
+    const environment = { ...this.#imageEnvironment, ...mark }
+    const spoolDir = join(this.#spools, id)
+    const context = { pipes: this.#pipes, tracker, spoolDir, switchUsers, proxyPort, environment }
     const started = Exec.start(spec, context)
     this.#execs.set(id, started)
     // What could not be started may be tried again under the same id.

@@ -20,7 +20,7 @@ let agent: TestAgent
 
 beforeAll(async () => {
   host = await startTestHost()
-  agent = await startTestAgent(host, cgroup === undefined ? [] : ['--cgroup', cgroup])
+  agent = await startTestAgent(host, cgroup === undefined ? [] : ['--no-setuid', '--cgroup', cgroup])
 })
 
 afterAll(async () => {

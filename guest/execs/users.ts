@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { GUEST_USER } from '../../src/link/constants.ts'
 import type { ExecSpec } from '../../src/link/protocol.ts'
 
@@ -15,6 +16,13 @@ const USERS: Record<ExecSpec['user'], User> = {
 
 export function userNamed(name: ExecSpec['user']): User {
   return USERS[name]
+}
+
+/** What the image sets for every login, e.g. where added certificates are: `NAME=value` lines without quotes. */
+export function imageEnvironment(): Record<string, string> {
+  const lines = readFileSync('/etc/environment', 'utf8').split('\n')
+  const assignments = lines.map((line) => /^([A-Za-z_]\w*)=(.*)$/.exec(line)).filter((match) => match !== null)
+  return Object.fromEntries(assignments.map(([, name = '', value = '']) => [name, value]))
 }
 
 /** What every process finds in its environment, below what the host asks for. Never a secret: there is none in a guest. */

@@ -75,7 +75,6 @@ export const TaskEvent = z.discriminatedUnion('type', [
   event('raw', { text: z.string() }),
 ])
 export type TaskEvent = z.infer<typeof TaskEvent>
-export type TaskEventType = TaskEvent['type']
 
 /** An event before the log gave it its place. */
 export type NewEvent = TaskEvent extends infer Event

@@ -65,8 +65,8 @@ export interface TestAgent extends AsyncDisposable {
 }
 
 /** Runs the real agent from source, connected to a test host. */
-export async function startTestAgent(host: TestHost, args: string[] = []): Promise<TestAgent> {
-  const common = ['--connect', host.folder, '--state', join(host.folder, 'state'), '--no-setuid']
+export async function startTestAgent(host: TestHost, args = ['--no-setuid']): Promise<TestAgent> {
+  const common = ['--connect', host.folder, '--state', join(host.folder, 'state')]
   const ports = ['--proxy-port', '0', '--anthropic-port', '0']
   const agent = spawn(process.execPath, [AGENT, ...common, ...ports, ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
   const exited = once(agent, 'exit')
