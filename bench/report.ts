@@ -1,20 +1,33 @@
-/** One measured number. `floor` is the best this machine could do, measured in the same run; `ratio` is value / floor. */
+/** One measured number beside the best this machine could do, both medians of the same run. */
 export interface BenchRow {
   name: string
-  /** Of `value` and `floor`, e.g. `events/s`, `ms`. */
+  /** Of all numbers of the row, e.g. `events/s`, `ms`. */
   unit: string
-  value: number
-  /** Null where there is nothing to compare with. */
-  floor: number | null
-  ratio: number | null
-  /** What we aim at, in words, e.g. `≥ 0.5 of the floor`. */
-  target?: string
+  measured: Spread
+  floor: Spread
+  /** What the floor is, in words. */
+  floorIs: string
 }
 
-/** A row with its ratio filled in. */
-export function row(name: string, unit: string, value: number, floor: number | null, target?: string): BenchRow {
-  const ratio = floor === null ? null : value / floor
-  return { name, unit, value, floor, ratio, ...(target === undefined ? {} : { target }) }
+interface Spread {
+  median: number
+  lowest: number
+  highest: number
+}
+
+/** A row of repeated measurements. Throws for an empty list. */
+export function row(options: {
+  name: string
+  unit: string
+  measured: number[]
+  floor: number[]
+  floorIs: string
+}): BenchRow {
+  return { ...options, measured: spread(options.measured), floor: spread(options.floor) }
+}
+
+function spread(values: number[]): Spread {
+  return { median: median(values), lowest: Math.min(...values), highest: Math.max(...values) }
 }
 
 /** The middle value; of an even number, the mean of the middle two. Throws for an empty list. */
@@ -26,23 +39,35 @@ export function median(values: number[]): number {
   return (lower + upper) / 2
 }
 
-/** Prints rows as a Markdown table, ready for `docs/performance.md`. */
+/** Prints rows as a Markdown table, ready for `docs/performance.md`: medians, the lowest and highest in brackets. */
 export function printRows(rows: BenchRow[]): void {
-  const cells = rows.map((r) => [
-    r.name,
-    `${short(r.value)} ${r.unit}`,
-    r.floor === null ? '–' : `${short(r.floor)} ${r.unit}`,
-    r.ratio === null ? '–' : r.ratio.toFixed(2),
-    r.target ?? '–',
+  printTable([
+    ['what', 'measured', 'floor', 'ratio', 'unit', 'the floor is'],
+    ...rows.map((each) => [
+      each.name,
+      inWords(each.measured),
+      inWords(each.floor),
+      (each.measured.median / each.floor.median).toFixed(2),
+      each.unit,
+      each.floorIs,
+    ]),
   ])
-  const table = [['what', 'measured', 'floor', 'ratio', 'target'], ...cells]
-  const widths = [0, 1, 2, 3, 4].map((column) => Math.max(...table.map((line) => (line[column] ?? '').length)))
+}
+
+/** Prints a Markdown table; the first line is its head. */
+export function printTable(table: string[][]): void {
+  const columns = table[0]?.keys().toArray() ?? []
+  const widths = columns.map((column) => Math.max(...table.map((line) => line[column]?.length ?? 0)))
   const lines = table.map((line) => `| ${line.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join(' | ')} |`)
   lines.splice(1, 0, `|${widths.map((width) => '-'.repeat(width + 2)).join('|')}|`)
   console.log(lines.join('\n'))
 }
 
+function inWords({ median, lowest, highest }: Spread): string {
+  return `${short(median)} (${short(lowest)}–${short(highest)})`
+}
+
 /** Three significant digits, thousands apart. */
-function short(value: number): string {
+export function short(value: number): string {
   return value.toLocaleString('en', { maximumSignificantDigits: 3 })
 }

@@ -331,3 +331,19 @@ test('a machine without contents at the baseline can hold a repository of its ow
   const patch = await patchText(100_000)
   expect(patch).toContain('+new')
 })
+
+test('an agent that was killed is replaced; its processes are lost, not run again', async () => {
+  await using second = await startTestHost()
+  const first = await startTestAgent(second)
+  const spec = { argv: ['bash', '-c', `echo ran >> ran; kill -9 ${first.pid}; sleep 1000`], env: {} }
+  const command = { ...spec, cwd: second.workspace, user: 'agent' as const }
+  const lost = second.link.exec(command, { timeoutMs: 20_000 })
+  lost.catch(() => undefined)
+  await expect.poll(() => alive(first.pid)).toBe(false)
+  await using next = await startTestAgent(second)
+  await expect(lost).rejects.toMatchObject({ code: 'guest_lost' })
+  expect(readFileSync(join(second.workspace, 'ran'), 'utf8')).toBe('ran\n')
+  expect((await second.link.exec({ ...command, argv: ['true'] }, { timeoutMs: 20_000 })).exit.code).toBe(0)
+  await first[Symbol.asyncDispose]()
+  expect(alive(next.pid)).toBe(true)
+})

@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ServerHttp2Stream } from 'node:http2'
 import type { ExecSpec, ExecStarted, InputAccepted, SignalRequest } from '../../src/link/protocol.ts'
@@ -14,15 +14,19 @@ export class Execs {
   readonly #execs = new Map<string, Promise<Exec>>()
   readonly #options: AgentOptions
   readonly #spools: string
+  /** A file for each exec ever started, so that an agent after a crash does not run what is only asked for again. */
+  readonly #started: string
   readonly #pipes: Pipes
   readonly #imageEnvironment: Record<string, string>
 
   constructor(options: AgentOptions) {
     this.#options = options
     this.#spools = join(options.stateDir, 'spool')
+    this.#started = join(options.stateDir, 'execs')
     // What an agent before this one left: its processes' pipes are broken, nobody can go on with it.
     rmSync(this.#spools, { recursive: true, force: true })
     mkdirSync(this.#spools, { recursive: true })
+    mkdirSync(this.#started, { recursive: true })
     // Outside a VM the machine's environment is somebody else's.
     this.#imageEnvironment = options.transport.kind === 'device' ? imageEnvironment() : {}
     this.#pipes = new Pipes(options.switchUsers)
@@ -63,6 +67,9 @@ export class Execs {
   }
 
   #start(id: string, spec: ExecSpec): Promise<Exec> {
+    this.#refuseLost(id)
+    const marker = join(this.#started, id)
+    writeFileSync(marker, '')
     const { cgroupDir, switchUsers, proxyPort } = this.#options
     const tracker = cgroupDir === undefined ? new ProcTracker(id) : new CgroupTracker(cgroupDir, id)
     const mark: Record<string, string> = cgroupDir === undefined ? { [EXEC_VARIABLE]: id } : {}
@@ -72,19 +79,27 @@ export class Execs {
     const started = Exec.start(spec, context)
     this.#execs.set(id, started)
     // What could not be started may be tried again under the same id.
-    started.catch(() => this.#execs.delete(id))
+    started.catch(() => {
+      this.#execs.delete(id)
+      rmSync(marker, { force: true })
+    })
     return started
   }
 
   async #find(id: string): Promise<Exec> {
     const exec = await this.#execs.get(id)
-    if (exec === undefined) throw new Refusal(404, `no exec ${id}`)
-    return exec
+    if (exec !== undefined) return exec
+    this.#refuseLost(id)
+    throw new Refusal(404, `no exec ${id}`)
+  }
+
+  #refuseLost(id: string): void {
+    if (existsSync(join(this.#started, id))) throw new Refusal(410, 'the agent was restarted and has lost the process')
   }
 }
 
 async function sendOutput(stream: ServerHttp2Stream, exec: Exec, from: number, closed: AbortSignal): Promise<void> {
-  if (from < exec.spool.start) throw new Refusal(410, `output before ${exec.spool.start} was acknowledged and is gone`)
+  if (from < exec.spool.start) throw new Refusal(416, `output before ${exec.spool.start} was acknowledged and is gone`)
   if (from > exec.spool.end) throw new Refusal(416, `there are only ${exec.spool.end} bytes of output`)
   stream.respond({ ':status': 200, 'content-type': 'application/octet-stream' })
   let at = from

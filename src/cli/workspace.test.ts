@@ -1,6 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { execa } from 'execa'
 import { extract } from 'tar-stream'
@@ -20,7 +21,9 @@ async function names(): Promise<string[]> {
     found.push(header.type === 'symlink' ? `${header.name} -> ${header.linkname}` : header.name)
     stream.on('end', next).resume()
   })
-  await pipeline(await packWorkspace(folder), untar)
+  const tar = await packWorkspace(folder)
+  expect(tar).toBeInstanceOf(Readable)
+  await pipeline(tar, untar)
   return found.toSorted()
 }
 

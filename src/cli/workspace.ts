@@ -2,7 +2,7 @@ import { createReadStream } from 'node:fs'
 import { lstat, mkdtemp, readlink, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import type { Readable } from 'node:stream'
+import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { execa } from 'execa'
 import { pack, type Pack } from 'tar-stream'
@@ -23,7 +23,8 @@ export async function packWorkspace(folder: string): Promise<Readable> {
     () => tar.finalize(),
     (error: Error) => tar.destroy(error),
   )
-  return tar as unknown as Readable
+  // The archive is a stream of another make; what sends it expects Node's own.
+  return Readable.from(tar, { objectMode: false })
 }
 
 /** Paths relative to `root` that git would not ignore. */

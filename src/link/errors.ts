@@ -32,6 +32,7 @@ export function quoted(text: string): string {
 export function refusal(status: number, sentence: string): VivariumError {
   const text = `The guest refused: ${quoted(sentence)}`
   if (status === 404) return new VivariumError('not_found', text)
+  if (status === 410) return guestLost(text)
   if (status === 413) return new VivariumError('too_large', text)
   return status < 500 ? new VivariumError('invalid_request', text) : misbehaved(text)
 }

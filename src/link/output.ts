@@ -1,7 +1,6 @@
-import { VivariumError } from '../contracts/errors.ts'
 import { z } from 'zod'
 import type { Calls } from './calls.ts'
-import { abortError, guestLost, misbehaved } from './errors.ts'
+import { abortError, misbehaved } from './errors.ts'
 import { FrameParser } from './frames.ts'
 import type { Answer } from './request.ts'
 import type { ExecOutput } from './types.ts'
@@ -33,7 +32,7 @@ export async function* readOutput(
   let next = from
   let emptyStreams = 0
   for (;;) {
-    const answer = await openAgain(open, next, next > from)
+    const answer = await open(next)
     const before = next
     for await (const piece of readPieces(answer, next, signal)) {
       next = piece.next
@@ -53,16 +52,6 @@ export async function* readOutput(
     if (answer.session.http.destroyed || answer.session.http.closed) await answer.session.ended
     else emptyStreams = next > before ? 0 : emptyStreams + 1
     if (emptyStreams >= MAX_EMPTY_STREAMS) throw misbehaved('The guest keeps breaking off the output of a process.')
-  }
-}
-
-/** An agent that was restarted knows nothing of the process whose output it had begun to send. */
-async function openAgain(open: OpenOutput, from: number, begun: boolean): Promise<Answer> {
-  try {
-    return await open(from)
-  } catch (error) {
-    if (!begun || !(error instanceof VivariumError) || error.code !== 'not_found') throw error
-    throw guestLost('The agent in the guest was restarted and has lost the process.', error)
   }
 }
 

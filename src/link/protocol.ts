@@ -45,7 +45,8 @@ export type HelloResponse = z.infer<typeof HelloResponse>
 // ---- /execs/{id} -----------------------------------------------------------------------------------------------------
 
 /**
- * `PUT /execs/{id}`: start a process. Idempotent by id: a second PUT with the same id starts nothing. With `?output=1` the
+ * `PUT /execs/{id}`: start a process. Idempotent by id: a second PUT with the same id starts nothing,
+ * and one that an agent before a restart has started is gone (410). With `?output=1` the
  * answer is the output from its beginning, as if `GET /execs/{id}/output?from=0` had followed: a round trip less.
  */
 export const ExecSpec = z.object({
@@ -78,7 +79,10 @@ export const ExecExit = z.object({
 })
 export type ExecExit = z.infer<typeof ExecExit>
 
-/** `PUT /execs/{id}/input?at=N[&end=1]` answers how much input the process has been given: overlap is ignored, a gap refused (409), what the process no longer reads is dropped. */
+/**
+ * `PUT /execs/{id}/input?at=N[&end=1]` answers how much input the process has been given: overlap is ignored, a gap refused
+ * (409), what the process no longer reads is dropped.
+ */
 export const InputAccepted = z.object({ at: z.int().nonnegative() })
 export type InputAccepted = z.infer<typeof InputAccepted>
 

@@ -11,7 +11,7 @@ const MAX_MESSAGE_BYTES = 96 * 1024 * 1024
 export interface StdioOptions extends McpOptions {
   client: VivariumClient
   /** A folder of this machine as a tar stream, for `workspace_path`. */
-  packWorkspace: (path: string) => Readable
+  packWorkspace: (path: string) => Promise<Readable>
   stdin: Readable
   stdout: Writable
 }

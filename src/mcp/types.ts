@@ -10,7 +10,7 @@ export interface ToolEnvironment {
   /** At most this long between two progress messages, in ms: clients give up on a call that stays silent. */
   progressMs: number
   /** A folder of this machine as a tar stream; undefined where the caller sits on another machine. */
-  packWorkspace: ((path: string) => Readable) | undefined
+  packWorkspace: ((path: string) => Promise<Readable>) | undefined
   /** Where the transport says apart from the SDK that the client takes a call back: an ear for that. */
   listenForCancel: (requestId: string | number) => Cancellation | undefined
 }

@@ -32,7 +32,8 @@ export function registerMachines(program: Command, io: Io, exitWith: (code: numb
     .option('--timeout <seconds>', 'kill it after this time', number('timeout'), 60)
     .option('-i, --stdin', 'send it this command’s standard input')
     .passThroughOptions()
-    .action(async (id: string, argv: string[], options: { timeout: number; stdin?: true }) => {
+    .action(async (id: string, words: string[], options: { timeout: number; stdin?: true }) => {
+      const argv = words[0] === '--' ? words.slice(1) : words
       const client = await connect(io)
       const stdin = options.stdin === true ? await readStdin(io) : ''
       const request = { argv, timeoutSeconds: options.timeout, stdin }

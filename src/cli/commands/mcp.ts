@@ -1,5 +1,4 @@
 import { setInterval as every } from 'node:timers/promises'
-import { Readable } from 'node:stream'
 import type { Command } from 'commander'
 import type { VivariumClient } from '../../client/types.ts'
 import { serveMcpStdio } from '../../mcp/stdio.ts'
@@ -19,17 +18,10 @@ export function registerMcp(program: Command, io: Io): void {
       const done = new AbortController()
       const signal = AbortSignal.any([io.signal, done.signal])
       void showLife(client, signal)
-      await using server = serveMcpStdio({
-        client,
-        packWorkspace: (path) => Readable.from(packLazily(path)),
-      })
+      await using server = serveMcpStdio({ client, packWorkspace })
       await Promise.race([server.closed, untilAborted(io.signal)])
       done.abort()
     })
-}
-
-async function* packLazily(path: string): AsyncIterable<Buffer> {
-  yield* await packWorkspace(path)
 }
 
 async function showLife(client: VivariumClient, signal: AbortSignal): Promise<void> {

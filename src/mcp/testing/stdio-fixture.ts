@@ -6,7 +6,7 @@ import { serveMcpStdio } from '../stdio.ts'
 const [url = '', apiKey = '', graceMs = ''] = process.argv.slice(2)
 await using server = serveMcpStdio({
   client: createClient({ url, apiKey }),
-  packWorkspace: (path) => Readable.from([Buffer.from(`tar of ${path}`)]),
+  packWorkspace: async (path) => Readable.from([Buffer.from(`tar of ${path}`)]),
   graceMs: Number(graceMs),
   progressMs: 50,
 })

@@ -59,7 +59,7 @@ export function addTaskTools(server: McpServer, environment: ToolEnvironment): v
   async function submit(args: z.output<typeof withWorkspace>) {
     const request = toRequest(args)
     if (args.workspace_path === undefined || packWorkspace === undefined) return client.tasks.submit(request)
-    const upload = await client.tasks.upload(packWorkspace(args.workspace_path))
+    const upload = await client.tasks.upload(await packWorkspace(args.workspace_path))
     return client.tasks.submit({ ...request, uploadId: upload.id })
   }
 
