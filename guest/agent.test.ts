@@ -335,7 +335,7 @@ test('a machine without contents at the baseline can hold a repository of its ow
 test('an agent that was killed is replaced; its processes are lost, not run again', async () => {
   await using second = await startTestHost()
   const first = await startTestAgent(second)
-  const spec = { argv: ['bash', '-c', `echo ran >> ran; kill -9 ${first.pid}; sleep 1000`], env: {} }
+  const spec = { argv: ['bash', '-c', `echo ran >> ran; kill -9 ${first.pid}`], env: {} }
   const command = { ...spec, cwd: second.workspace, user: 'agent' as const }
   const lost = second.link.exec(command, { timeoutMs: 20_000 })
   lost.catch(() => undefined)
