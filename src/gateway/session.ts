@@ -74,7 +74,6 @@ export class Session implements EgressSession {
 
   async #run(socket: Duplex, signal: AbortSignal): Promise<void> {
     await startSession(socket, { deadlineMs: PREAMBLE_TIMEOUT_MS, signal })
-    await written(socket, signal)
     const session = performServerHandshake(socket, HTTP2_OPTIONS)
     const end = () => session.destroy()
     signal.addEventListener('abort', end, { once: true })
@@ -106,16 +105,4 @@ export class Session implements EgressSession {
     if (authority.replace(/:\d+$/, '') === ANTHROPIC_AUTHORITY) return this.#model.serve(stream, headers)
     return forward(stream, headers, this.#way, signal)
   }
-}
-
-/**
- * Resolves when everything written to the socket has left it. Node's HTTP/2 ends the whole process when a write that began
- * before it took the socket over completes after that, which a guest can bring about by answering before it reads.
- */
-async function written(socket: Duplex, signal: AbortSignal): Promise<void> {
-  if (socket.writableLength === 0) return
-  await new Promise<void>((resolve, reject) => {
-    socket.write('', (error) => (error == null ? resolve() : reject(error)))
-    signal.addEventListener('abort', () => reject(new Error('The link was closed.')), { once: true })
-  })
 }

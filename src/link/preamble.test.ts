@@ -4,6 +4,8 @@ import { connect, createServer, type Socket } from 'node:net'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Duplex } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { startSession } from './preamble.ts'
 import { preambleLine, PreambleScanner } from './scanner.ts'
@@ -104,4 +106,29 @@ test('a line cut into single bytes is still found', () => {
   }
   expect(lines).toEqual([{ verb: 'hello', nonce }])
   expect(scanner.rest().toString()).toBe('rest')
+})
+
+test('a session begins only when nothing is being written any more, however early the guest says ready', async () => {
+  let letGoOut: (() => void) | undefined
+  const socket = new Duplex({
+    read() {},
+    write(chunk: Buffer, _encoding, done) {
+      const text = chunk.toString()
+      const nonce = /hello (\w+)/.exec(text)?.[1]
+      if (nonce !== undefined) this.push(`${preambleLine('echo', nonce)}${preambleLine('ready', nonce)}behind`)
+      if (text.includes(' go ')) letGoOut = done
+      else done()
+    },
+  })
+  let begun = false
+  const session = startSession(socket, { deadlineMs: 10_000 }).then(() => {
+    begun = true
+  })
+  while (letGoOut === undefined) await sleep(5)
+  await sleep(20)
+  expect(begun).toBe(false)
+  letGoOut()
+  await session
+  expect(socket.writableLength).toBe(0)
+  expect(String(socket.read())).toBe('behind')
 })

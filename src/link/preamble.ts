@@ -28,6 +28,8 @@ export function startSession(socket: Duplex, options: PreambleOptions): Promise<
   const maxBytes = options.maxBytes ?? MAX_PREAMBLE_BYTES
   const scanner = new PreambleScanner()
   let echoed = false
+  let sent = false
+  let ready = false
 
   return new Promise((resolve, reject) => {
     const finish = (error?: VivariumError) => {
@@ -51,6 +53,17 @@ export function startSession(socket: Duplex, options: PreambleOptions): Promise<
     const onError = () => undefined
     const onAbort = () => lost('The link was closed before a session began.')
     const onDeadline = () => lost('The guest did not start a session in time.')
+    // Both, in either order: a guest may say ready before it has read our go, and HTTP/2 must not find a write under way,
+    // for which Node ends the whole process (`Http2Session::OnStreamAfterWrite`).
+    const onSent = () => {
+      sent = true
+      if (ready) finish()
+    }
+    const onReady = () => {
+      ready = true
+      socket.pause()
+      if (sent) finish()
+    }
     const onData = (chunk: Buffer) => {
       scanner.push(chunk)
       for (let line = scanner.next(); line !== undefined; line = scanner.next()) {
@@ -60,9 +73,9 @@ export function startSession(socket: Duplex, options: PreambleOptions): Promise<
           clearInterval(hello)
           clearTimeout(deadline)
           deadline = setTimeout(onDeadline, Math.min(options.readyMs ?? READY_MS, options.deadlineMs))
-          socket.write(preambleLine('go', nonce))
+          socket.write(preambleLine('go', nonce), onSent)
         }
-        if (line.verb === 'ready' && echoed) return finish()
+        if (line.verb === 'ready' && echoed) return onReady()
       }
       if (scanner.discarded > maxBytes)
         finish(new VivariumError('guest_misbehaved', `The guest sent ${maxBytes} bytes without starting a session.`))
