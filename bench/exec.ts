@@ -1,0 +1,63 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { startBareAgent } from './bare-agent.ts'
+import { startBareShell } from './bare-shell.ts'
+import type { Lab } from './lab.ts'
+import { row, type BenchRow } from './report.ts'
+
+const WARM_UP = 5
+const RUNS = 30
+/** Between two commands, so that each meets an idle machine. */
+const PAUSE_MS = 150
+
+/**
+ * `true` in an idle machine, there and back: over REST; over the link alone; and by a shell at the machine's port, which is
+ * the floor: one line over the same kind of port, fork, exec, one byte back. Three machines, used in turn.
+ */
+export async function run({ orchestrator, host, signal }: Lab): Promise<BenchRow[]> {
+  await using stack = new AsyncDisposableStack()
+  const { client } = orchestrator
+  const { id } = await client.vms.create({}, { signal })
+  stack.defer(() => client.vms.destroy(id))
+  const agent = stack.use(await startBareAgent(host))
+  const shell = stack.use(await startBareShell(host))
+  const ways = [
+    () => overRest(orchestrator, id),
+    () => agent.exec(['true']),
+    () => shell.run('/bin/true').then(() => undefined),
+  ] as const
+  const [rest, link, floor] = [[], [], []] as [number[], number[], number[]]
+  for (let i = -WARM_UP; i < RUNS; i++) {
+    for (const [way, times] of [
+      [ways[0], rest],
+      [ways[1], link],
+      [ways[2], floor],
+    ] as const) {
+      signal.throwIfAborted()
+      const ms = await timed(way)
+      if (i >= 0) times.push(ms)
+      await sleep(PAUSE_MS)
+    }
+  }
+  const floorIs = 'a shell at the port of an idle machine runs it'
+  return [
+    row({ name: 'exec round trip, REST', unit: 'ms', measured: rest, floor, floorIs }),
+    row({ name: 'exec round trip, link alone', unit: 'ms', measured: link, floor, floorIs }),
+  ]
+}
+
+/** One request, one JSON answer. */
+async function overRest({ url, key }: Lab['orchestrator'], id: string): Promise<void> {
+  const response = await fetch(`${url}/api/v1/vms/${id}/exec`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ argv: ['true'] }),
+  })
+  const answer = await response.text()
+  if (!response.ok || !answer.includes('"exitCode":0')) throw new Error(`exec over REST failed: ${answer}`)
+}
+
+async function timed(action: () => Promise<void>): Promise<number> {
+  const began = performance.now()
+  await action()
+  return performance.now() - began
+}
