@@ -1,11 +1,10 @@
 import type { Command } from 'commander'
 import { createWriteStream } from 'node:fs'
 import { pipeline } from 'node:stream/promises'
-import { execa } from 'execa'
 import type { Download, TasksClient } from '../../client/types.ts'
-import { VivariumError } from '../../contracts/errors.ts'
 import type { TaskEvent } from '../../contracts/event.ts'
 import type { Task, TaskStatus } from '../../contracts/task.ts'
+import { applyPatch } from '../apply.ts'
 import { harmless } from '../colour.ts'
 import { connect } from '../connection.ts'
 import { printsToTerminal, type Io } from '../io.ts'
@@ -89,17 +88,7 @@ export function registerTasks(program: Command, io: Io): void {
     .option('--check', 'only say whether they would apply')
     .action(async (id: string, options: { check?: true }) => {
       const { body } = await (await connect(io)).tasks.patch(id, { signal: io.signal })
-      const args = [
-        'apply',
-        '--whitespace=nowarn',
-        '--stat',
-        '--summary',
-        ...(options.check === true ? ['--check'] : ['--apply']),
-      ]
-      const { exitCode, stdout, stderr } = await execa('git', args, { cwd: io.cwd, input: body, reject: false })
-      if (exitCode !== 0)
-        throw new VivariumError('conflict', `The changes of ${id} do not apply here:\n${harmless(stderr)}`)
-      io.print(harmless(stdout))
+      io.print(harmless(await applyPatch(io.cwd, body, { check: options.check === true })))
     })
 
   program
@@ -135,7 +124,9 @@ async function save(io: Io, download: Download, output: string | undefined): Pro
   if (output !== undefined) return pipeline(download.body, createWriteStream(output))
   if (printsToTerminal(io)) {
     // What a machine made could hold anything; only text goes to a screen, and only made harmless.
-    for await (const chunk of download.body) io.stdout.write(harmless(Buffer.from(chunk).toString()))
+    const decoder = new TextDecoder()
+    for await (const chunk of download.body) io.stdout.write(harmless(decoder.decode(chunk, { stream: true })))
+    io.stdout.write(harmless(decoder.decode()))
     return
   }
   await pipeline(download.body, io.stdout, { end: false })
