@@ -95,7 +95,8 @@ export async function compose(config: Config, log: Logger): Promise<Orchestrator
       log,
     }),
   )
-  const access = createMachineAccess({ machines, gateway })
+  const settings = taskSettings(config)
+  const access = createMachineAccess({ machines, gateway, capacity: settings })
   const tasks = stack.use(
     createTasks({
       database,
@@ -104,7 +105,7 @@ export async function compose(config: Config, log: Logger): Promise<Orchestrator
       machines,
       gateway,
       agents,
-      settings: taskSettings(config),
+      settings,
       openWriter: (taskId) => createDeltaCoalescer({ append: (batch) => events.append(taskId, batch) }),
       log,
     }),

@@ -27,10 +27,11 @@ function fakeGateway() {
   return { gateway, opened, closed: () => closed.size }
 }
 
-async function setUp() {
+async function setUp(capacity = { totalMemoryMib: 65_536, maxMachines: 16 }) {
   const set = await setUpMachines()
   const gateway = fakeGateway()
-  return { ...set, ...gateway, access: createMachineAccess({ machines: set.machines, gateway: gateway.gateway }) }
+  const access = createMachineAccess({ machines: set.machines, gateway: gateway.gateway, capacity })
+  return { ...set, ...gateway, access }
 }
 
 /** Replaces calls of a machine's link. */
@@ -53,6 +54,23 @@ test("another user's machine is not found, whatever is asked of it", async () =>
   await expect(access.writeFile(BOB, id, '/tmp/x', Readable.from([]))).rejects.toMatchObject(notFound)
   await expect(access.destroy(BOB, id)).rejects.toMatchObject(notFound)
   expect(machines.list().length).toBe(1)
+})
+
+test('a machine for which there is no room is refused, also while others are only asked for', async () => {
+  const small = MachineRequest.parse({ memoryMib: 512, vcpus: 1 })
+  for (const capacity of [
+    { totalMemoryMib: 1024, maxMachines: 16 },
+    { totalMemoryMib: 65_536, maxMachines: 2 },
+  ]) {
+    await using set = await setUp(capacity)
+    const asked = await Promise.allSettled([1, 2, 3].map(() => set.access.create(ADA, small)))
+    expect(asked.map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled', 'rejected'])
+    expect(asked[2]).toMatchObject({ reason: { code: 'queue_full' } })
+    const [first] = set.access.list(ADA)
+    await set.access.destroy(ADA, first?.id ?? '')
+    await set.access.create(BOB, small)
+    expect(set.machines.list()).toHaveLength(2)
+  }
 })
 
 test('a machine without a task has a way out of its own, open as long as it lives', async () => {

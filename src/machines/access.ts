@@ -8,8 +8,30 @@ import type { Machine, MachineAccess, Machines } from './types.ts'
 /** Files are streamed, so this bounds time and disk of a client, not memory here. */
 const MAX_FILE_BYTES = 4 * 1024 ** 3
 
+export interface MachineAccessOptions {
+  machines: Machines
+  gateway: Gateway
+  /** What all machines together may use, those of tasks included. */
+  capacity: { totalMemoryMib: number; maxMachines: number }
+}
+
 /** People's access to machines: checks whose a machine is, and gives machines without a task their way out. */
-export function createMachineAccess({ machines, gateway }: { machines: Machines; gateway: Gateway }): MachineAccess {
+export function createMachineAccess({ machines, gateway, capacity }: MachineAccessOptions): MachineAccess {
+  /** Memory of machines asked for, by id, until they start: the first one may wait long for its image. */
+  const askedFor = new Map<string, number>()
+
+  /** A task waits in the queue for its place; somebody who asks for a machine is told that there is none. */
+  function refuseIfFull(memoryMib: number): void {
+    const present = new Map([...askedFor, ...machines.list().map((info) => [info.id, info.memoryMib] as const)])
+    const memory = present.values().reduce((sum, mib) => sum + mib, memoryMib)
+    if (present.size < capacity.maxMachines && memory <= capacity.totalMemoryMib) return
+    const limits = `${capacity.maxMachines} machines with ${capacity.totalMemoryMib} MiB together`
+    throw new VivariumError(
+      'queue_full',
+      `There is no room for another machine: this host runs at most ${limits} (machines.maxMachines, machines.totalMemoryMib). Destroy one, or wait for a task to end.`,
+    )
+  }
+
   function get(userId: string, id: string): MachineInfo {
     const info = machines.list().find((machine) => machine.id === id && machine.userId === userId)
     if (info === undefined) throw new VivariumError('not_found', `There is no machine ${id}.`)
@@ -28,7 +50,9 @@ export function createMachineAccess({ machines, gateway }: { machines: Machines;
     list: (userId) => machines.list().filter((machine) => machine.userId === userId),
     get,
     async create(userId, { memoryMib, vcpus, network }, signal) {
+      refuseIfFull(memoryMib)
       const id = newId('vm')
+      askedFor.set(id, memoryMib)
       const session = gateway.open({ machineId: id, userId, taskId: null, policy: network, maxCostUsd: undefined })
       // Follows the machine to its end, whoever ends it.
       const stop = machines.watch((info) => {
@@ -52,6 +76,8 @@ export function createMachineAccess({ machines, gateway }: { machines: Machines;
         stop()
         await session.close()
         throw error
+      } finally {
+        askedFor.delete(id)
       }
     },
     async destroy(userId, id) {

@@ -126,7 +126,7 @@ export interface Machines extends AsyncDisposable {
 export interface MachineAccess {
   list(userId: string): MachineInfo[]
   get(userId: string, id: string): MachineInfo
-  /** Boots a machine without a task; resolves when it is ready. */
+  /** Boots a machine without a task; resolves when it is ready. Rejects with `queue_full` where there is no room for it. */
   create(userId: string, request: MachineRequest, signal?: AbortSignal): Promise<MachineInfo>
   destroy(userId: string, id: string): Promise<void>
   /** Runs a command to its end; output is capped at 1 MiB per stream. */
