@@ -82,9 +82,19 @@ const ADVICE: Partial<Record<VivariumError['code'], string>> = {
   no_credential: 'Ask the user to give Vivarium a credential for the model.',
 }
 
+/** Fields of requests that are arguments of another name here. */
+const ARGUMENTS: Record<string, string> = {
+  workspace: 'workspace_path',
+  'repo.url': 'repo_url',
+  'repo.ref': 'repo_ref',
+}
+
+function argumentOf(field: string): string {
+  return ARGUMENTS[field] ?? field.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+}
+
 function explain(error: unknown): string {
   if (!(error instanceof VivariumError)) return error instanceof Error ? error.message : String(error)
-  const field = error.field?.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
-  const about = field === undefined ? error.code : `${error.code}, argument ${field}`
+  const about = error.field === undefined ? error.code : `${error.code}, argument ${argumentOf(error.field)}`
   return [`${error.message} (${about})`, ADVICE[error.code]].filter((part) => part !== undefined).join(' ')
 }

@@ -145,7 +145,7 @@ describe.each(WAYS)('over %s, %s era', (transport, era) => {
     expect(missing.isError).toBe(true)
     expect(missing.text).toMatch(/There is no task t_0123456789ab\. \(not_found\) Check the id/)
     const host = await call(client, 'start_task', { prompt: 'x', allow_hosts: ['not a host'] })
-    expect(host.text).toContain('argument network.allow.0')
+    expect(host.text).toContain('allow_hosts.0: must be a host')
     const ref = await call(client, 'start_task', { prompt: 'x', repo_ref: 'main' })
     expect(ref.text).toContain('argument repo_ref')
   })

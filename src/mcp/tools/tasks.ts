@@ -2,6 +2,7 @@ import type { McpServer } from '@modelcontextprotocol/server'
 import { z } from 'zod'
 import { VivariumError } from '../../contracts/errors.ts'
 import { TaskId } from '../../contracts/ids.ts'
+import { NetworkPolicy } from '../../contracts/network.ts'
 import { InputFile, Repo, TaskRequest, type TaskRequestInput } from '../../contracts/task.ts'
 import { addTool, type Call } from '../tool.ts'
 import { storedTail, TaskOutput, taskOutput } from '../task-output.ts'
@@ -32,7 +33,7 @@ const taskArguments = z.object({
     .optional()
     .describe('An https repository, cloned into the workspace before the agent starts'),
   repo_ref: Repo.shape.ref.describe('Its branch, tag or commit'),
-  allow_hosts: z.array(z.string()).max(200).optional().describe('Hosts the VM may reach, e.g. "*.example.com"'),
+  allow_hosts: NetworkPolicy.shape.allow.optional().describe('Hosts the VM may reach, e.g. "*.example.com"'),
   priority: shape.priority,
 })
 
