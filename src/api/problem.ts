@@ -44,9 +44,14 @@ export function validationHook(result: {
   const field = issue === undefined ? '' : fieldOf(issue)
   // An id of the wrong form names nothing that exists.
   if (result.target === 'param') return problemResponse(new VivariumError('not_found', `There is no such ${field}.`))
-  const reason = issue?.message ?? 'is not valid'
+  const reason = issue === undefined ? 'is not valid' : reasonOf(issue)
   const message = field === '' ? `The request is not valid: ${reason}.` : `"${field}" is not valid: ${reason}.`
   return problemResponse(new VivariumError('invalid_request', message, field === '' ? {} : { field }))
+}
+
+/** A schema library's words, but for the one case that people meet most. */
+function reasonOf({ code, message }: z.core.$ZodIssue): string {
+  return code === 'invalid_type' && message.endsWith('received undefined') ? 'it is missing' : message
 }
 
 function fieldOf(issue: z.core.$ZodIssue): string {

@@ -36,7 +36,9 @@ export const KeyList = z.object({ items: z.array(ApiKey) })
 /** Query of `GET /usage`. `since` is a day (YYYY-MM-DD, UTC) or a point in time. */
 export const UsageQuery = z.object({
   by: UsageGrouping.default('day'),
-  since: z.union([z.iso.date(), z.iso.datetime({ offset: true })]).optional(),
+  since: z
+    .union([z.iso.date(), z.iso.datetime({ offset: true })], 'must be a day (YYYY-MM-DD) or a point in time (ISO 8601)')
+    .optional(),
 })
 export const UsageList = z.object({ items: z.array(UsageRow) })
 
