@@ -1,12 +1,13 @@
 import { spawn } from 'node:child_process'
 import { closeSync, mkdirSync, openSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { isSea } from 'node:sea'
 import { createClient } from '../client/client.ts'
 import type { VivariumClient } from '../client/types.ts'
 import { loadConfig } from '../config/load.ts'
+import type { Config } from '../config/schema.ts'
 import { VivariumError } from '../contracts/errors.ts'
 import { findEndpoint } from '../server/endpoint.ts'
 import type { Io } from './io.ts'
@@ -35,6 +36,8 @@ export async function findServer(io: Io, options: { start: boolean }): Promise<S
         'unauthenticated',
         'VIVARIUM_URL is set, but not VIVARIUM_API_KEY: set it to a key of that server.',
       )
+    if (!isHttpUrl(url))
+      throw new VivariumError('invalid_request', `VIVARIUM_URL must look like http://127.0.0.1:8080, not "${url}".`)
     return { url, apiKey }
   }
   const { config } = loadConfig({}, undefined, io.env)
@@ -47,7 +50,7 @@ export async function findServer(io: Io, options: { start: boolean }): Promise<S
     )
   }
   io.note('Starting a server in the background …')
-  return startInBackground(io, config.home)
+  return startInBackground(io, config)
 }
 
 /** A client of `findServer`'s server. */
@@ -69,7 +72,8 @@ async function findRunning(home: string): Promise<Server | undefined> {
   }
 }
 
-async function startInBackground(io: Io, home: string): Promise<Server> {
+async function startInBackground(io: Io, config: Config): Promise<Server> {
+  const { home } = config
   mkdirSync(home, { recursive: true, mode: 0o700 })
   const logFile = join(home, 'server.log')
   const log = openSync(logFile, 'a', 0o600)
@@ -86,7 +90,7 @@ async function startInBackground(io: Io, home: string): Promise<Server> {
     detached: true,
     stdio: ['ignore', log, log],
     cwd: '/',
-    env: { ...io.env },
+    env: { ...io.env, ...absolutePaths(io, config) },
   })
   closeSync(log)
   child.unref()
@@ -101,4 +105,18 @@ async function startInBackground(io: Io, home: string): Promise<Server> {
     await sleep(POLL_MS, undefined, { signal: io.signal })
   }
   throw new VivariumError('setup_required', `The server did not start: see ${logFile}.`)
+}
+
+/** The server runs in another folder: what was said relative to ours must be said anew. */
+function absolutePaths(io: Io, { home, cacheDir }: Config): Record<string, string> {
+  const settings = io.env['VIVARIUM_CONFIG']
+  return {
+    VIVARIUM_HOME: home,
+    VIVARIUM_CACHE: cacheDir,
+    ...(settings && { VIVARIUM_CONFIG: resolve(io.cwd, settings) }),
+  }
+}
+
+function isHttpUrl(text: string): boolean {
+  return URL.canParse(text) && /^https?:$/.test(new URL(text).protocol)
 }

@@ -19,7 +19,7 @@ export function renderEvent(event: TaskEvent, paint: Palette): string | undefine
     case 'result':
       return (event.isError ? paint.red : paint.green)(`■ ${harmless(event.text)}`)
     case 'status':
-      return paint.grey(`· ${event.message ?? event.phase ?? event.status}`)
+      return paint.grey(`· ${harmless(event.message ?? event.phase ?? event.status)}`)
     case 'stderr':
       return paint.red(harmless(event.text.trimEnd()))
     case 'raw':
