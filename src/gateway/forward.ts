@@ -4,7 +4,7 @@ import { PassThrough } from 'node:stream'
 import { answerText } from './answer.ts'
 import { parseAuthority } from './authority.ts'
 import { dial } from './dial.ts'
-import { endToEnd } from './headers.ts'
+import { endToEnd, framedBody } from './headers.ts'
 import { exchange, passAnswer, UpstreamError } from './relay.ts'
 import type { Way } from './way.ts'
 
@@ -25,7 +25,12 @@ export async function forward(
 
   const { socket, rule } = dialled
   try {
-    const outgoing: OutgoingHttpHeaders = { ...endToEnd(headers), host: authority, connection: 'close' }
+    const outgoing: OutgoingHttpHeaders = {
+      ...endToEnd(headers),
+      ...framedBody(headers, stream.endAfterHeaders),
+      host: authority,
+      connection: 'close',
+    }
     const path = headers[':path'] ?? '/'
     const request = httpRequest({ createConnection: () => socket, method, path, headers: outgoing })
     const response = await exchange(stream, request, new PassThrough())

@@ -29,3 +29,13 @@ const CREDENTIALS = new Set(['x-api-key', 'authorization', 'cookie'])
 export function withoutCredentials(headers: OutgoingHttpHeaders): OutgoingHttpHeaders {
   return Object.fromEntries(Object.entries(headers).filter(([name]) => !CREDENTIALS.has(name)))
 }
+
+/** The same of a request that is sent without a body. */
+export function withoutBody(headers: OutgoingHttpHeaders): OutgoingHttpHeaders {
+  return Object.fromEntries(Object.entries(headers).filter(([name]) => !name.startsWith('content-')))
+}
+
+/** What tells an HTTP/1 upstream where a body ends whose length the guest did not name. */
+export function framedBody(headers: IncomingHttpHeaders, endsAfterHeaders: boolean): OutgoingHttpHeaders {
+  return endsAfterHeaders || headers['content-length'] !== undefined ? {} : { 'transfer-encoding': 'chunked' }
+}

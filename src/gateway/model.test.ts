@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { createServer, type RequestListener } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { createServer as createTcpServer, type AddressInfo } from 'node:net'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { ScriptInput } from '../../scripted-model/script.ts'
 import { startScriptedModel, type ScriptedModel } from '../../scripted-model/server.ts'
@@ -320,4 +320,30 @@ test('more requests at once than a machine may have are answered with 429', asyn
   )
   expect(statuses.filter((status) => status === 429)).toHaveLength(8)
   for (const stream of streams) stream.close()
+})
+
+test('what a guest sends as the body of a GET can never be read as a request on a connection that others will use', async () => {
+  const heard: string[] = []
+  const server = createTcpServer((socket) => {
+    socket.on('error', () => undefined)
+    socket.on('data', (data) => {
+      heard.push(data.toString())
+      socket.write('HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}')
+    })
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  stack.defer(() => void server.close())
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const client = await open({ upstream: url, apiKey: SECRET }).guest()
+
+  // It has no end of its own: the head of whatever request comes next, and its credential, would be its body.
+  const smuggled = 'POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: mine\r\ncontent-length: 100000\r\n\r\n'
+  const get = { ...MODEL_REQUEST, ':method': 'GET', ':path': '/v1/models' }
+  for (const length of [{}, { 'content-length': smuggled.length }])
+    expect((await client.ask({ ...get, ...length }, smuggled)).status).toBe(200)
+  await client.ask({ ...MODEL_REQUEST, ':method': 'HEAD', ':path': '/api/hello' }, smuggled)
+  const all = heard.join('')
+  expect(all).toContain('GET /v1/models')
+  expect(all).toContain('HEAD /api/hello')
+  expect(all).not.toMatch(/POST|mine|content-length|transfer-encoding/i)
 })

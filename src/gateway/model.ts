@@ -3,7 +3,7 @@ import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2'
 import { answerApiError } from './answer.ts'
 import { signed, type Credential } from './credentials.ts'
-import { endToEnd, withoutCredentials } from './headers.ts'
+import { endToEnd, withoutBody, withoutCredentials } from './headers.ts'
 import type { Ledger } from './ledger.ts'
 import { MAX_MODEL_BODY_BYTES, MAX_MODEL_REQUESTS } from './limits.ts'
 import { Meter } from './meter.ts'
@@ -78,7 +78,7 @@ export class ModelUpstream {
     let response: IncomingMessage
     try {
       const request = this.#request(method, path, headers, credential)
-      response = await exchange(stream, request, cap(MAX_MODEL_BODY_BYTES))
+      response = await exchange(stream, request, method === 'POST' ? cap(MAX_MODEL_BODY_BYTES) : undefined)
     } catch (error) {
       if (error instanceof BodyTooLargeError) return answerApiError(stream, 413, 'request_too_large', error.message)
       if (!(error instanceof UpstreamError)) throw error
@@ -97,7 +97,8 @@ export class ModelUpstream {
     headers: IncomingHttpHeaders,
     credential: Credential | undefined,
   ): ClientRequest {
-    const clean = withoutCredentials(endToEnd(headers))
+    const own = withoutCredentials(endToEnd(headers))
+    const clean = method === 'POST' ? own : withoutBody(own)
     const isHttps = this.#url.protocol === 'https:'
     const options = {
       agent: isHttps ? agents.https : agents.http,

@@ -295,6 +295,19 @@ test('closing a session does not wait for a name that is being looked up', async
   await session.close()
 })
 
+test('the body of a GET that names no length is framed, so that an upstream reads one request', async () => {
+  const requests: string[] = []
+  const port = await serve((request, response) => {
+    requests.push(request.url ?? '')
+    void text(request).then((body) => response.end(body))
+  })
+  const { guest } = open({ allow: [`127.0.0.1:${port}`] })
+  const smuggled = 'GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n'
+  const answer = await (await guest()).ask(get(`127.0.0.1:${port}`, '/plain'), smuggled)
+  expect(answer.body).toBe(smuggled)
+  expect(requests).toEqual(['/plain'])
+})
+
 test('a flood of decisions is reported up to a bound, then named as such', async () => {
   const { guest, decisions } = open()
   const client = await guest()

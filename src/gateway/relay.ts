@@ -47,11 +47,14 @@ export function cap(maxBytes: number): Transform {
  * Sends the guest's body to the upstream and resolves with the upstream's answer. The body may still be on its way then:
  * an upstream may answer early and read no further. Rejects with what ended it: UpstreamError, BodyTooLargeError, or the
  * guest's own leaving. The guest's stream stays open for an answer, which is why this is no `pipeline`.
+ *
+ * Without a `filter` no byte of a body is sent. Whoever gives one must see to it that the request says where its body ends
+ * (`framedBody`): Node writes the body of a GET as it comes, and the upstream would read it as a request of its own.
  */
 export function exchange(
   stream: ServerHttp2Stream,
   request: ClientRequest,
-  filter: Transform,
+  filter: Transform | undefined,
 ): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     const giveUp = (error: Error) => {
@@ -63,10 +66,15 @@ export function exchange(
     request.once('close', () => reject(new UpstreamError('closed the connection')))
     // Stays for the request's whole life: after the answer has begun, its own stream reports what goes wrong.
     request.on('error', (error: NodeJS.ErrnoException) => reject(new UpstreamError(error.code ?? error.message)))
-    filter.once('error', giveUp)
+    filter?.once('error', giveUp)
     stream.once('close', () => giveUp(new Error('The guest left.')))
     if (stream.destroyed) return giveUp(new Error('The guest left.'))
-    stream.pipe(filter).pipe(request)
+    if (filter === undefined) {
+      stream.resume()
+      request.end()
+    } else {
+      stream.pipe(filter).pipe(request)
+    }
   })
 }
 
