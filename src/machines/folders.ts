@@ -1,5 +1,6 @@
-import { chmod, chown, mkdir, readdir, rm } from 'node:fs/promises'
+import { chmod, chown, lstat, mkdir, readdir, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { VivariumError } from '../contracts/errors.ts'
 
 /** The two folders of one machine. */
 export interface MachineFolders {
@@ -11,11 +12,21 @@ export interface MachineFolders {
 
 /**
  * Makes a folder of ours, and those above it that are missing, such that users of other uids can pass through but not list
- * it. The mode is set afterwards: the one given to mkdir is cut by the umask of whoever starts us.
+ * it. The mode is set afterwards: the one given to mkdir is cut by the umask of whoever starts us. Rejects with
+ * `setup_required` where somebody else was there first, as anybody may be below /tmp.
  */
 export async function makeReachable(folder: string): Promise<void> {
   const first = (await mkdir(folder, { recursive: true })) ?? folder
+  for (const path of [dirname(folder), folder]) await requireOwn(path)
   for (let made = folder; made.length >= first.length; made = dirname(made)) await chmod(made, 0o711)
+}
+
+/** Refuses a link, and a folder in which somebody other than us or root could put one thing for another. */
+async function requireOwn(path: string): Promise<void> {
+  const entry = await lstat(path)
+  if (entry.isDirectory() && [0, process.getuid?.()].includes(entry.uid)) return
+  const message = `${path} belongs to somebody else or is a link, so machines can't be kept there. Remove it, or set XDG_RUNTIME_DIR to a folder of your own.`
+  throw new VivariumError('setup_required', message)
 }
 
 /** Makes a machine's folders; the run folder belongs to the VMM's uid. Fails if either exists: ids are never used twice. */

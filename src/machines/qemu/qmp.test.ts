@@ -17,9 +17,11 @@ async function monitor(onCommand: (command: { execute: string; id: number }, soc
     socket.on('error', () => {})
     socket.write(GREETING)
     socket.on('data', (data) => {
-      const command: { execute: string; id: number } = JSON.parse(data.toString())
-      if (command.execute === 'qmp_capabilities') socket.write(`{"return": {}, "id": ${command.id}}\r\n`)
-      else onCommand(command, socket)
+      for (const line of data.toString().trim().split('\n')) {
+        const command: { execute: string; id: number } = JSON.parse(line)
+        if (command.execute === 'qmp_capabilities') socket.write(`{"return": {}, "id": ${command.id}}\r\n`)
+        else onCommand(command, socket)
+      }
     })
   })
   onTestFinished(async () => {
@@ -73,4 +75,37 @@ test('waiting for a QEMU that never listens ends with the signal', async () => {
   const controller = new AbortController()
   setTimeout(() => controller.abort(reason), 30)
   await expect(Qmp.connect(path, controller.signal)).rejects.toBe(reason)
+})
+
+test('a command that is never answered ends by its deadline', async () => {
+  const { path, listen } = await monitor(() => {})
+  listen()
+  const qmp = await Qmp.connect(path, DEADLINE)
+  await expect(qmp.execute('query-status', {}, 20)).rejects.toMatchObject({
+    code: 'engine_failed',
+    message: 'QEMU did not answer query-status in 0.02 s.',
+  })
+  qmp.close()
+})
+
+test('a QEMU that listens but does not negotiate keeps nobody beyond the signal', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'qmp-'))
+  const server = createServer((socket) => void socket.on('error', () => {})).listen(join(folder, 'qmp.sock'))
+  onTestFinished(async () => {
+    server.close()
+    await rm(folder, { recursive: true })
+  })
+  const controller = new AbortController()
+  const connecting = Qmp.connect(join(folder, 'qmp.sock'), controller.signal)
+  await once(server, 'connection')
+  controller.abort(new Error('enough'))
+  await expect(connecting).rejects.toThrow('enough')
+})
+
+test('a monitor that makes us ask without end and never answers loses its connection', async () => {
+  const { path, listen } = await monitor(() => {})
+  listen()
+  const qmp = await Qmp.connect(path, DEADLINE)
+  const asked = Array.from({ length: 200 }, () => qmp.execute('query-status'))
+  for (const outcome of await Promise.allSettled(asked)) expect(outcome.status).toBe('rejected')
 })

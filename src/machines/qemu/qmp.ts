@@ -8,6 +8,12 @@ import { VivariumError } from '../../contracts/errors.ts'
 const MAX_LINE_BYTES = 1024 * 1024
 const CONNECT_RETRY_MS = 10
 
+/** QEMU answers at once, unless the host is under heavy load or QEMU was taken over. */
+const ANSWER_DEADLINE_MS = 30_000
+
+/** Commands without an answer; events make us ask, and a monitor that was taken over sends as many as it likes. */
+const MAX_PENDING = 100
+
 /** One line from QEMU: the greeting, the answer to a command, or an event (docs/interop/qmp-spec). */
 const Message = z.object({
   id: z.int().optional(),
@@ -46,10 +52,13 @@ export class Qmp extends EventEmitter {
   static async connect(path: string, signal: AbortSignal): Promise<Qmp> {
     for (;;) {
       const socket = connect(path)
+      const stop = () => socket.destroy()
       try {
         await once(socket, 'connect', { signal })
         const qmp = new Qmp(socket)
+        signal.addEventListener('abort', stop)
         await qmp.execute('qmp_capabilities')
+        signal.throwIfAborted()
         return qmp
       } catch (error) {
         socket.destroy()
@@ -57,18 +66,36 @@ export class Qmp extends EventEmitter {
         const { code } = error as NodeJS.ErrnoException
         if (code !== 'ENOENT' && code !== 'ECONNREFUSED') throw error
         await sleep(CONNECT_RETRY_MS)
+      } finally {
+        signal.removeEventListener('abort', stop)
       }
     }
   }
 
-  /** Runs a command and resolves with what it returns; rejects with `engine_failed` when QEMU refuses or goes away. */
-  execute(command: string, args: Record<string, unknown> = {}): Promise<unknown> {
-    return new Promise((resolve, reject) => {
-      if (this.#closed) return reject(new VivariumError('engine_failed', `QEMU is gone; it can't run ${command}.`))
-      const id = this.#nextId++
-      this.#pending.set(id, { resolve, reject })
-      this.#socket.write(`${JSON.stringify({ execute: command, arguments: args, id })}\n`)
-    })
+  /**
+   * Runs a command and resolves with what it returns; rejects with `engine_failed` when QEMU refuses, goes away, or has not
+   * answered after `deadlineMs`.
+   */
+  async execute(
+    command: string,
+    args: Record<string, unknown> = {},
+    deadlineMs = ANSWER_DEADLINE_MS,
+  ): Promise<unknown> {
+    if (this.#closed) throw new VivariumError('engine_failed', `QEMU is gone; it can't run ${command}.`)
+    if (this.#pending.size >= MAX_PENDING) this.#socket.destroy()
+    const id = this.#nextId++
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>()
+    const late = () =>
+      reject(new VivariumError('engine_failed', `QEMU did not answer ${command} in ${deadlineMs / 1000} s.`))
+    const timer = setTimeout(late, deadlineMs).unref()
+    this.#pending.set(id, { resolve, reject })
+    this.#socket.write(`${JSON.stringify({ execute: command, arguments: args, id })}\n`)
+    try {
+      return await promise
+    } finally {
+      clearTimeout(timer)
+      this.#pending.delete(id)
+    }
   }
 
   close(): void {

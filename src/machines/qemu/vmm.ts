@@ -58,7 +58,8 @@ export class QemuVmm implements Vmm {
 
   /** Ends the machine if its processors have stopped for good, e.g. because virtualisation failed under them. */
   async checkStatus(): Promise<void> {
-    const status = await this.#options.qmp.execute('query-status').then(Status.parse, () => undefined) // then it ends by itself
+    const answer = await this.#options.qmp.execute('query-status').catch(() => undefined) // then it ends by itself
+    const status = Status.safeParse(answer).data
     if (status?.status === 'internal-error') this.#stop('the virtual processor failed (QEMU: internal-error)')
     if (status?.status === 'shutdown') this.#stop('the guest powered itself off or crashed')
   }
@@ -67,8 +68,8 @@ export class QemuVmm implements Vmm {
     // QEMU forgets what it hands out, so what was read before is kept here.
     const fresh = await this.#options.qmp
       .execute('ringbuf-read', { device: 'console', size: CONSOLE_BYTES, format: 'base64' })
-      .then(z.string().parse, () => '') // QEMU is gone: what we have is all there is
-    const bytes = Buffer.concat([this.#console, Buffer.from(fresh, 'base64')])
+      .catch(() => undefined) // QEMU is gone: what we have is all there is
+    const bytes = Buffer.concat([this.#console, Buffer.from(z.string().safeParse(fresh).data ?? '', 'base64')])
     this.#console = bytes.subarray(Math.max(0, bytes.length - CONSOLE_BYTES))
     return this.#console.toString('utf8')
   }

@@ -1,0 +1,53 @@
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, onTestFinished, test } from 'vitest'
+import { Qmp } from './qmp.ts'
+import { QemuVmm } from './vmm.ts'
+
+/** A VMM whose monitor answers every command with `answer`; the process is this one, and nothing ends it. */
+async function takenOver(answer: unknown): Promise<{ vmm: QemuVmm; monitor: Socket; asked: string[] }> {
+  const folder = await mkdtemp(join(tmpdir(), 'vmm-'))
+  const path = join(folder, 'qmp.sock')
+  const asked: string[] = []
+  const server = createServer((socket) => {
+    socket.on('error', () => {})
+    socket.on('data', (data) => {
+      for (const line of data.toString().trim().split('\n')) {
+        const command: { execute: string; id: number } = JSON.parse(line)
+        asked.push(command.execute)
+        socket.write(`${JSON.stringify({ id: command.id, return: answer })}\n`)
+      }
+    })
+  }).listen(path)
+  const connected = once(server, 'connection')
+  const qmp = await Qmp.connect(path, AbortSignal.timeout(20_000))
+  const [monitor] = (await connected) as [Socket]
+  const ended = Promise.withResolvers<string>()
+  const identity = { pid: 2 ** 22 + 1, startTime: 1 }
+  const vmm = new QemuVmm({ id: 'vm_1', identity, uid: undefined, runDir: folder, qmp, ended: ended.promise })
+  onTestFinished(async () => {
+    ended.resolve('it is over')
+    qmp.close()
+    server.close()
+    await rm(folder, { recursive: true })
+  })
+  return { vmm, monitor, asked }
+}
+
+test.each([5, null, { status: 7 }, ['x']])(
+  'a monitor that answers with nonsense (case %#) is not believed, and breaks nothing',
+  async (answer) => {
+    // A promise that rejects unheard would end the process, and fails this run.
+    const { vmm, monitor, asked } = await takenOver(answer)
+    monitor.write(
+      '{"event": "STOP"}\n{"event": "SHUTDOWN", "data": 5}\n{"event": "VSERPORT_CHANGE", "data": {"id": []}}\n',
+    )
+    monitor.write('{"event": "STOP", "data": {}}\n')
+    expect(await vmm.consoleTail()).toBe('')
+    await expect.poll(() => asked).toContain('query-status')
+    await vmm.checkStatus()
+  },
+)
