@@ -42,10 +42,7 @@ test.each([5, null, { status: 7 }, ['x']])(
   async (answer) => {
     // A promise that rejects unheard would end the process, and fails this run.
     const { vmm, monitor, asked } = await takenOver(answer)
-    monitor.write(
-      '{"event": "STOP"}\n{"event": "SHUTDOWN", "data": 5}\n{"event": "VSERPORT_CHANGE", "data": {"id": []}}\n',
-    )
-    monitor.write('{"event": "STOP", "data": {}}\n')
+    monitor.write('{"event": "STOP"}\n{"event": "VSERPORT_CHANGE", "data": {"id": [], "open": "no"}}\n')
     expect(await vmm.consoleTail()).toBe('')
     await expect.poll(() => asked).toContain('query-status')
     await vmm.checkStatus()
