@@ -200,3 +200,14 @@ test('the transcript is found under the session id of the call', () => {
   expect(session).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
   expect(claudeCode.transcriptPath(job)).toContain(`/${session}.jsonl`)
 })
+
+test('work in the background that a guest makes up takes no memory without end', async () => {
+  const started = (task_id: string) => `${JSON.stringify({ type: 'system', subtype: 'task_started', task_id })}\n`
+  const done = (task_id: string) => `${JSON.stringify({ type: 'system', subtype: 'task_notification', task_id })}\n`
+  const many = Array.from({ length: 1500 }, (_, n) => String(n))
+  // Only so many are waited for: when those have ended, so has the work.
+  const { parser } = await run(...many.map(started), ...many.slice(0, 1000).map(done), result({}))
+  expect(parser.resultAt).toBeDefined()
+  const { parser: other } = await run(started('x'.repeat(1000)), result({}))
+  expect(other.resultAt).toBeDefined()
+})

@@ -13,6 +13,8 @@ const blocks = z.array(z.unknown()).max(MAX_BLOCKS)
 const count = z.int().nonnegative().optional().catch(undefined)
 const amount = z.number().nonnegative().optional().catch(undefined)
 const word = z.string().optional().catch(undefined)
+/** Kept for as long as the run lasts, so none may be large. */
+const id = z.string().max(200).optional().catch(undefined)
 
 export const AnyLine = z.looseObject({ type: z.string() })
 
@@ -59,7 +61,7 @@ export const SystemLine = z.looseObject({
   attempt: count,
   max_retries: count,
   /** Of `task_started` and `task_notification`: work in the background. */
-  task_id: word,
+  task_id: id,
 })
 
 export const ResultLine = z.looseObject({

@@ -10,6 +10,9 @@ import type { Line } from './line-splitter.ts'
 import { LineSplitter } from './line-splitter.ts'
 import type { AgentJob, AgentOutcome, AgentParser } from './types.ts'
 
+/** Work in the background beyond this many is not kept track of; a run has a handful. */
+const MAX_BACKGROUND = 1000
+
 /** Turns the stream-json output of one Claude Code run into events. Output after a result is kept; the last result counts. */
 export class ClaudeParser implements AgentParser {
   readonly #job: AgentJob
@@ -74,7 +77,7 @@ export class ClaudeParser implements AgentParser {
       this.#result = fact
       this.#idleSince = performance.now()
     } else if (fact.open) {
-      this.#background.add(fact.taskId)
+      if (this.#background.size < MAX_BACKGROUND) this.#background.add(fact.taskId)
     } else if (this.#background.delete(fact.taskId) && this.#idleSince !== undefined) {
       this.#idleSince = performance.now()
     }

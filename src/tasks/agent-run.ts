@@ -10,6 +10,9 @@ import { onAbort, pause, timer } from './waiting.ts'
 /** An agent that prints more than this only fills the disk. */
 const MAX_OUTPUT_BYTES = 2 * 1024 ** 3
 
+/** What an event takes in the log beside its text, in bytes: lines of one character each would fill the disk, too. */
+const EVENT_BYTES = 200
+
 export interface AgentRunOptions {
   agent: Agent
   job: AgentJob
@@ -114,10 +117,15 @@ class AgentProcess implements Disposable {
         }
         bytes += piece.data.length
         if (bytes > MAX_OUTPUT_BYTES) {
-          stop.stop('guest_misbehaved', `The agent printed more than ${MAX_OUTPUT_BYTES / 1024 ** 3} GiB.`)
+          stop.stop(
+            'guest_misbehaved',
+            `The agent printed more than ${MAX_OUTPUT_BYTES / 1024 ** 3} GiB, or very many lines.`,
+          )
           continue
         }
-        await recorder.write(await this.#parser.push(piece.kind, piece.data))
+        const events = await this.#parser.push(piece.kind, piece.data)
+        bytes += events.length * EVENT_BYTES
+        await recorder.write(events)
         this.#watchLingering()
       }
     } catch (error) {
