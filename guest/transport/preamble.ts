@@ -18,11 +18,16 @@ export function awaitSession(socket: Socket): Promise<void> {
           nonce = line.nonce
           socket.write(preambleLine('echo', nonce))
         } else if (line.verb === 'go' && line.nonce === nonce) {
-          socket.off('data', onData).off('close', onClose)
+          socket.off('data', onData)
           socket.pause()
           if (scanner.rest().length > 0) socket.unshift(scanner.rest())
-          socket.write(preambleLine('ready', nonce))
-          return resolve()
+          // HTTP/2 must not find a write under way: Node ends the process for it.
+          socket.write(preambleLine('ready', nonce), (error) => {
+            socket.off('close', onClose)
+            if (error === null || error === undefined) resolve()
+            else reject(error)
+          })
+          return
         }
       }
       if (scanner.discarded > MAX_PREAMBLE_BYTES) socket.destroy(new Error('no preamble in what the host sends'))

@@ -38,9 +38,8 @@ async function connectGuest(): Promise<Socket> {
         if (line.verb === 'hello') socket.write(preambleLine('echo', line.nonce))
         if (line.verb !== 'go') continue
         socket.off('data', onData).pause()
-        socket.write(preambleLine('ready', line.nonce))
         if (scanner.rest().length > 0) socket.unshift(scanner.rest())
-        resolve()
+        socket.write(preambleLine('ready', line.nonce), () => resolve())
       }
     }
     socket.on('data', onData)

@@ -109,24 +109,20 @@ test('a line cut into single bytes is still found', () => {
 })
 
 test('a session begins only when nothing is being written any more, however early the guest says ready', async () => {
-  let letGoOut: (() => void) | undefined
+  const goWritten = Promise.withResolvers<() => void>()
   const socket = new Duplex({
     read() {},
     write(chunk: Buffer, _encoding, done) {
       const text = chunk.toString()
       const nonce = /hello (\w+)/.exec(text)?.[1]
       if (nonce !== undefined) this.push(`${preambleLine('echo', nonce)}${preambleLine('ready', nonce)}behind`)
-      if (text.includes(' go ')) letGoOut = done
+      if (text.includes(' go ')) goWritten.resolve(done)
       else done()
     },
   })
-  let begun = false
-  const session = startSession(socket, { deadlineMs: 10_000 }).then(() => {
-    begun = true
-  })
-  while (letGoOut === undefined) await sleep(5)
-  await sleep(20)
-  expect(begun).toBe(false)
+  const session = startSession(socket, { deadlineMs: 10_000 })
+  const letGoOut = await goWritten.promise
+  expect(await Promise.race([session.then(() => 'begun'), sleep(20, 'not yet')])).toBe('not yet')
   letGoOut()
   await session
   expect(socket.writableLength).toBe(0)
