@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { canonicalAddress, isPublicAddress } from './addresses.ts'
+import { canonicalAddress, isOwnAddress, isPublicAddress } from './addresses.ts'
 
 test.each([
   '127.0.0.1',
@@ -63,4 +63,10 @@ test('one address has one spelling', () => {
   expect(canonicalAddress('::FFFF:127.0.0.1')).toBe('127.0.0.1')
   expect(canonicalAddress('::ffff:0:1')).toBe('0.0.0.1')
   expect(canonicalAddress('10.0.0.1')).toBe('10.0.0.1')
+})
+
+test("this host's interfaces are its own, in every spelling; others are not", () => {
+  expect(isOwnAddress('127.0.0.1')).toBe(true)
+  expect(isOwnAddress('::ffff:127.0.0.1')).toBe(true)
+  expect(isOwnAddress('1.1.1.1')).toBe(false)
 })

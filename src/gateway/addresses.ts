@@ -1,4 +1,5 @@
 import { BlockList, isIP, isIPv6 } from 'node:net'
+import { networkInterfaces } from 'node:os'
 
 /**
  * Addresses that a guest must not reach by a public name: they belong to this host, its network or its cloud.
@@ -53,6 +54,16 @@ export function isPublicAddress(address: string): boolean {
   if (family === 0 || address.includes('%')) return false
   if (carriersV6.check(address, 'ipv6')) return isPublicAddress(embeddedV4(address))
   return publicV6.check(address, 'ipv6') && !privateV6.check(address, 'ipv6')
+}
+
+/**
+ * Whether an IP address is one of this host's interfaces now. A public one is not private, but from here it leads past the
+ * firewall that keeps the internet from this host's services.
+ */
+export function isOwnAddress(address: string): boolean {
+  const canonical = canonicalAddress(address)
+  const own = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? [])
+  return own.some((each) => canonicalAddress(each.address) === canonical)
 }
 
 /** The one spelling of an address under which two can be compared; IPv4 in an IPv6 mapping becomes IPv4. */

@@ -1,6 +1,7 @@
 import type { Config } from '../config/schema.ts'
 import type { Database } from '../store/database.ts'
 import type { Logger } from '../telemetry/types.ts'
+import { isOwnAddress } from './addresses.ts'
 import type { Destination } from './authority.ts'
 import type { CredentialSource } from './credentials.ts'
 import { limitLookups, systemResolve, type Resolve } from './dial.ts'
@@ -38,6 +39,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       task: context.policy?.allow ?? [],
       taskIsTrusted: options.isTrusted(userId),
       registries: options.registries,
+      isOwnAddress,
     })
     const ledger = new Ledger(context, options.database, log)
     const model = new ModelUpstream({

@@ -2,7 +2,14 @@ import { expect, test } from 'vitest'
 import { Policy, type PolicyInput } from './policy.ts'
 
 function policy(input: Partial<PolicyInput>): Policy {
-  return new Policy({ settings: [], task: [], taskIsTrusted: false, registries: [], ...input })
+  return new Policy({
+    settings: [],
+    task: [],
+    taskIsTrusted: false,
+    registries: [],
+    isOwnAddress: () => false,
+    ...input,
+  })
 }
 
 const at = (host: string, port = 443) => ({ host, port })
@@ -46,6 +53,18 @@ test('an allowed name that leads to a private address is refused', () => {
   const decision = rules.decideAddress(at('a.example'), '::ffff:169.254.169.254')
   expect(decision).toMatchObject({ allowed: false, rule: 'deny private address 169.254.169.254' })
   expect(decision.advice).toContain('private address')
+})
+
+test("an allowed name that leads to this host's own public address is refused, unless a rule names that address", () => {
+  const isOwnAddress = (address: string) => address === '2a01:4f8::7'
+  const rules = policy({ settings: ['*.example'], isOwnAddress })
+  expect(rules.decideAddress(at('a.example'), '2a01:4f8::8').allowed).toBe(true)
+  expect(rules.decideAddress(at('a.example'), '2a01:4f8::7')).toMatchObject({
+    allowed: false,
+    rule: 'deny own address 2a01:4f8::7',
+  })
+  const named = policy({ settings: ['[2a01:4f8::7]'], isOwnAddress })
+  expect(named.decideAddress(at('2a01:4f8::7'), '2a01:4f8::7').allowed).toBe(true)
 })
 
 test('a rule that names an address opens that address, for names that are allowed too', () => {

@@ -30,6 +30,8 @@ export interface PolicyInput {
   taskIsTrusted: boolean
   /** Package registries this host is configured for. */
   registries: readonly Destination[]
+  /** Whether an address is this host's own. */
+  isOwnAddress: (address: string) => boolean
 }
 
 export interface Decision {
@@ -43,8 +45,10 @@ export interface Decision {
 /** What one machine may reach: nothing, but for rules that name it. */
 export class Policy {
   readonly #rules: Rule[]
+  readonly #isOwnAddress: (address: string) => boolean
 
   constructor(input: PolicyInput) {
+    this.#isOwnAddress = input.isOwnAddress
     const registries = input.registries.map((registry) => ({
       host: registry.host,
       ports: [registry.port],
@@ -72,7 +76,8 @@ export class Policy {
 
   /** Decides about an address that an allowed host has resolved to. */
   decideAddress({ host, port }: Destination, address: string): Decision {
-    if (isPublicAddress(address)) return { allowed: true, rule: 'public address' }
+    const isOwn = this.#isOwnAddress(address)
+    if (isPublicAddress(address) && !isOwn) return { allowed: true, rule: 'public address' }
     const canonical = canonicalAddress(address)
     const rule = this.#rules.find(
       (rule) => rule.reach === 'any' && rule.ports.includes(port) && (matches(rule, host) || rule.host === canonical),
@@ -80,8 +85,8 @@ export class Policy {
     if (rule !== undefined) return { allowed: true, rule: rule.label }
     return {
       allowed: false,
-      rule: `deny private address ${canonical}`,
-      advice: `${host} has the private address ${canonical}; the settings of this server can open it by naming the address itself in network.allow.`,
+      rule: `deny ${isOwn ? 'own' : 'private'} address ${canonical}`,
+      advice: `${host} has ${isOwn ? "this host's" : 'the private'} address ${canonical}; the settings of this server can open it by naming the address itself in network.allow.`,
     }
   }
 }
