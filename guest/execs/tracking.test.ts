@@ -53,5 +53,7 @@ test.runIf(cgroup !== undefined)('in a cgroup, a daemon that hides from everythi
   // The shell, its sleep, and the daemon.
   expect(processes).toBeGreaterThan(1)
   // Its group goes with it, and the agent is not in it.
-  await expect.poll(() => readdirSync(cgroup ?? '').filter((name) => name.startsWith('exec-'))).toEqual([])
+  await expect
+    .poll(() => readdirSync(cgroup ?? '').filter((name) => name.startsWith('exec-')), { timeout: 15_000 })
+    .toEqual([])
 })

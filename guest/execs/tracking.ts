@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { attempt } from '../log.ts'
 import { findProcesses } from './processes.ts'
 
@@ -49,10 +50,18 @@ export class CgroupTracker implements Tracker {
   }
 
   dispose(): void {
-    try {
-      rmdirSync(this.#folder)
-    } catch {
-      // Processes that outlive the exec keep their group.
+    void this.#remove()
+  }
+
+  /** Killed processes leave a group only when they are reaped; those that outlive the exec keep theirs. */
+  async #remove(): Promise<void> {
+    for (const waitMs of [0, 100, 1000, 10_000]) {
+      await sleep(waitMs, undefined, { ref: false })
+      try {
+        return rmdirSync(this.#folder)
+      } catch {
+        // Not empty yet.
+      }
     }
   }
 }
