@@ -1,6 +1,6 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { promisify } from 'node:util'
@@ -95,8 +95,12 @@ export async function getPatch({ stream, closed }: Request, options: AgentOption
   const repository = new Repository(request.root, options)
   const before = await readFile(join(repository.folder, 'baseline-tree'), 'utf8')
   const index = join(repository.folder, 'index.now')
-  // From a copy of the baseline's index: what did not change is not read again.
+  // From a copy of the baseline's index: what did not change is not read again. As old as the original, or older: what git
+  // finds changed no earlier than the index, it compares by content, since it may have changed right after it was added.
+  const { mtimeMs } = await stat(join(repository.folder, 'index'))
   await copyFile(join(repository.folder, 'index'), index)
+  const seconds = Math.floor(mtimeMs / 1000)
+  await utimes(index, seconds, seconds)
   await giveToAgent(index, options.switchUsers)
   const after = await repository.snapshot('index.now')
   const diff = ['diff-tree', '-r', '-p', '--binary', '--full-index', '--no-renames', '--no-color']
