@@ -30,6 +30,7 @@ export function hostTools(arch: string = process.arch): HostTool[] {
     ...(qemu === undefined ? [] : [qemu]),
     { tool: 'qemu-img', package: 'qemu-utils', why: 'make disks for machines', use: 'machine' },
     { tool: 'bwrap', package: 'bubblewrap', why: 'confine machines', use: 'machine' },
+    { tool: 'prlimit', package: 'util-linux', why: 'confine machines', use: 'machine' },
     { tool: 'git', package: 'git', why: 'test changes and patches', use: 'tests' },
     { tool: 'socat', package: 'socat', why: 'test the guest agent outside a machine', use: 'tests' },
     { tool: 'cpio', package: 'cpio', why: 'test the initramfs', use: 'tests' },

@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { VivariumError } from '../../contracts/errors.ts'
@@ -14,6 +15,10 @@ import { QemuVmm } from './vmm.ts'
 /** QEMU's own start, before any guest code: milliseconds, unless the host is under heavy load. */
 const MONITOR_DEADLINE_MS = 30_000
 const EXIT_GRACE_MS = 2_000
+
+/** Room for the log, and with a disk for what a qcow2 needs beside its data: less than a thousandth. */
+const SPARE_BYTES = 64 * 1024 * 1024
+const QCOW2_FACTOR = 1.01
 
 export interface BootOptions {
   id: string
@@ -54,6 +59,7 @@ export async function bootQemu(
     program: options.qemu.path,
     logPath: options.logPath,
     dieWithParent: options.dieWithParent,
+    maxFileBytes: SPARE_BYTES + (disks === null ? 0 : Math.ceil((await stat(disks.base)).size * QCOW2_FACTOR)),
     files: disks === null ? files : [...files, { path: disks.scratch, writable: true }],
     args: qemuArgs({
       id,

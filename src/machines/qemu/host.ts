@@ -7,7 +7,12 @@ import type { Accelerator } from './args.ts'
 import { KVM } from './kvm-access.ts'
 
 /** Debian's package for each program that the engine runs. */
-const PACKAGES = { 'qemu-system-x86_64': 'qemu-system-x86', bwrap: 'bubblewrap', 'qemu-img': 'qemu-utils' } as const
+const PACKAGES = {
+  'qemu-system-x86_64': 'qemu-system-x86',
+  bwrap: 'bubblewrap',
+  prlimit: 'util-linux',
+  'qemu-img': 'qemu-utils',
+} as const
 
 const QEMU = 'qemu-system-x86_64'
 

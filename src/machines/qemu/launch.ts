@@ -39,6 +39,11 @@ export interface LaunchOptions {
   uid: number | undefined
   gid: number | undefined
   dieWithParent: boolean
+  /**
+   * No file that the program writes grows beyond this; what it writes more fails. A guest can make QEMU print a warning as
+   * often as it likes, and so fill the host's disk with its log.
+   */
+  maxFileBytes: number
 }
 
 export interface Launched {
@@ -60,7 +65,9 @@ export async function launch(options: LaunchOptions): Promise<Launched> {
     while (stdio.length < fd) stdio.push('ignore')
     stdio[fd] ??= log.fd
   }
-  const child = spawn('bwrap', [...sandbox, options.program, ...options.args], {
+  // No core files either: they would be as large as the guest's memory.
+  const limits = [`--fsize=${options.maxFileBytes}`, '--core=0']
+  const child = spawn('prlimit', [...limits, 'bwrap', ...sandbox, options.program, ...options.args], {
     ...(options.uid === undefined ? {} : { uid: options.uid }),
     ...(options.gid === undefined ? {} : { gid: options.gid }),
     env: { PATH: process.env['PATH'] },
@@ -73,7 +80,7 @@ export async function launch(options: LaunchOptions): Promise<Launched> {
   try {
     await once(child, 'spawn')
   } catch (cause) {
-    throw new VivariumError('engine_failed', `bubblewrap can't be started: ${(cause as Error).message}`, { cause })
+    throw new VivariumError('engine_failed', `prlimit can't be started: ${(cause as Error).message}`, { cause })
   }
   child.unref()
   const identity = await readIdentity(child.stdio[INFO_FD])
