@@ -5,7 +5,7 @@ import { blobKeys } from './blob-keys.ts'
 import type { RunServices } from './runner.ts'
 import { runTask } from './runner.ts'
 import { Scheduler } from './scheduler.ts'
-import { StopSwitch } from './stop.ts'
+import { reasonOf, StopSwitch } from './stop.ts'
 import type { StoredRequest } from './task-store.ts'
 import type { Ending } from './verdict.ts'
 import { pause } from './waiting.ts'
@@ -30,6 +30,8 @@ interface ActiveTask extends TaskIdentity {
 }
 
 const EVENTS_AT_ONCE = 1000
+
+const NOTHING_RAN = { exitCode: null, result: null, turns: 0 } as const
 
 /** Takes every task from its queue to its end. What a task consists of is in its `ActiveTask` and its run, never shared. */
 export class Lifecycle implements AsyncDisposable {
@@ -59,13 +61,19 @@ export class Lifecycle implements AsyncDisposable {
     return this.#scheduler.queued
   }
 
-  /** Queues a task whose row is stored; `message` says why, where that is not obvious. */
+  /** Queues a task whose row is stored; `message` says why, where that is not obvious. Rejects with `storage_failed`. */
   async enqueue(task: TaskIdentity, message?: string): Promise<void> {
     const active = this.#activate(task)
     const { id, request } = task
-    await this.#services.events.append(id, [
-      { type: 'status', status: 'queued', ...(message === undefined ? {} : { message }) },
-    ])
+    try {
+      await this.#services.events.append(id, [
+        { type: 'status', status: 'queued', ...(message === undefined ? {} : { message }) },
+      ])
+    } catch (error) {
+      // Its caller is told; a task that nobody queues must not look as if it were waiting.
+      await this.#conclude(active, { ...NOTHING_RAN, ...reasonOf(error) })
+      throw error
+    }
     if (active.stop.reason === undefined) {
       this.#scheduler.enqueue({ id, priority: request.priority, memoryMib: request.memoryMib })
     } else {
@@ -183,5 +191,5 @@ export class Lifecycle implements AsyncDisposable {
 /** The end of a task that was stopped before it began. */
 function stopped({ reason }: StopSwitch): Ending {
   const failure = reason?.failure ?? { code: 'cancelled' as const, message: 'The task was cancelled.' }
-  return { status: reason?.status ?? 'cancelled', failure, exitCode: null, result: null, turns: 0 }
+  return { ...NOTHING_RAN, status: reason?.status ?? 'cancelled', failure }
 }

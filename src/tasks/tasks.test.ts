@@ -4,6 +4,7 @@ import { gunzipSync } from 'node:zlib'
 import { extract } from 'tar-stream'
 import { afterEach, assert, beforeEach, expect, test } from 'vitest'
 import { agents } from '../agents/agents.ts'
+import { VivariumError } from '../contracts/errors.ts'
 import type { Task } from '../contracts/task.ts'
 import { openDatabase } from '../store/database.ts'
 import { FakeGuest } from './testing/fake-guest.ts'
@@ -250,6 +251,15 @@ test('a log that can not be written fails the task and leaves nothing running', 
   house.events.failure = new Error('disk full')
   process.print('lost')
   expect(await house.tasks.wait(OWNER, id)).toMatchObject({ status: 'failed', error: { code: 'storage_failed' } })
+})
+
+test('a task whose first event can not be stored is refused, and does not wait for ever', async () => {
+  house.events.failure = new VivariumError('storage_failed', 'The disk is full.')
+  await expect(house.tasks.submit(OWNER, request())).rejects.toMatchObject({ code: 'storage_failed' })
+  expect(house.tasks.activeCount()).toBe(0)
+  house.events.failure = undefined
+  const { items } = await house.tasks.list(OWNER, { limit: 10 })
+  expect(items).toMatchObject([{ status: 'failed', error: { code: 'storage_failed' } }])
 })
 
 test('an agent that lingers after its result is ended and the result counts', async () => {
