@@ -28,7 +28,7 @@ export function registerRun(program: Command, io: Io, exitWith: (code: number) =
   program
     .command('run')
     .description('Run one task, print its stream, and exit with the agent’s exit code.')
-    .argument('<prompt>', 'what the agent is to do; "-" reads it from stdin')
+    .argument('<prompt>', 'what the agent is to do; "-" reads it from stdin, after "--" it may begin with a dash')
     .option('--json', 'print the finished task as one JSON object on stdout; the stream goes to stderr')
     .option('--detach', 'print the task’s id and leave it running')
     .option('--agent <name>', 'claude-code or shell')
