@@ -10,6 +10,7 @@ import { loadConfig } from '../config/load.ts'
 import type { Config } from '../config/schema.ts'
 import { VivariumError } from '../contracts/errors.ts'
 import { findEndpoint } from '../server/endpoint.ts'
+import { isLocked } from '../server/lock.ts'
 import type { Io } from './io.ts'
 
 export interface Server {
@@ -60,7 +61,8 @@ export async function connect(io: Io, options: { start: boolean } = { start: fal
 
 async function findRunning(home: string): Promise<Server | undefined> {
   const endpoint = findEndpoint(home)
-  if (endpoint === undefined) return undefined
+  // Without the lock it was killed, and its port may belong to another user's program, which must not be sent the key.
+  if (endpoint === undefined || !isLocked(home)) return undefined
   const server = { url: endpoint.url, apiKey: endpoint.key }
   try {
     // Asks with the key, so that another program on a reused port is not taken for ours.

@@ -13,12 +13,17 @@ export type Endpoint = z.infer<typeof Endpoint>
 
 const fileOf = (home: string) => join(home, 'server.json')
 
+/** Takes back what a killed orchestrator announced: its port may be somebody else's by now. */
+export function withdraw(home: string): void {
+  rmSync(fileOf(home), { force: true })
+}
+
 /** Announces a listening orchestrator; the file is removed by disposing. */
 export function announce(home: string, endpoint: Endpoint): Disposable {
   const file = fileOf(home)
   writeFileSync(`${file}.tmp`, JSON.stringify(endpoint), { mode: 0o600 })
   renameSync(`${file}.tmp`, file)
-  return { [Symbol.dispose]: () => rmSync(file, { force: true }) }
+  return { [Symbol.dispose]: () => withdraw(home) }
 }
 
 /** The announced orchestrator of a data folder, or undefined. It may have been killed since: ask its `/health`. */

@@ -3,7 +3,7 @@ import { compose } from '../compose.ts'
 import { listen } from '../api/listen.ts'
 import type { Config } from '../config/schema.ts'
 import type { Logger } from '../telemetry/types.ts'
-import { announce } from './endpoint.ts'
+import { announce, withdraw } from './endpoint.ts'
 import { watchIdle } from './idle.ts'
 import { localKey } from './local-key.ts'
 import { lockDataFolder } from './lock.ts'
@@ -25,6 +25,7 @@ export async function startServer(config: Config, log: Logger, options: { anyPor
   await using stack = new AsyncDisposableStack()
   mkdirSync(config.home, { recursive: true, mode: 0o700 })
   stack.use(lockDataFolder(config.home))
+  withdraw(config.home)
   const orchestrator = stack.use(await compose(config, log))
   const key = await localKey(config.home, orchestrator.identity)
   await orchestrator.recover()
