@@ -92,7 +92,7 @@ export const DEMO_SCRIPT: ScriptInput = {
               type: 'tool_use',
               name: 'Bash',
               input: {
-                command: 'cd /workspace && python3 primes.py && file primes.png || ls -l primes.png',
+                command: 'cd /workspace && python3 primes.py && ls -l primes.png',
                 description: 'Run it',
               },
             },

@@ -14,7 +14,7 @@ export function StartPanel({ task, facts }: { task: Task; facts: Facts }) {
   if (done.length === 0 && !running) return null
   const total = done.reduce((sum, step) => sum + step.ms, 0)
   return (
-    <Panel title="Start" aside={!running && <span className="text-xs text-faint tabular-nums">{duration(total)}</span>}>
+    <Panel title="Time" aside={!running && <span className="text-xs text-faint tabular-nums">{duration(total)}</span>}>
       <div className="px-3 py-3">
         <Phases done={done} current={running && { name: running.name, since: running.begin }} />
         {running?.message !== undefined && !running.message.endsWith(running.name) && (
