@@ -94,3 +94,19 @@ test('the page shows every route and loads nothing', async () => {
   for (const path of Object.keys((await openapi()).paths)) expect(page).toContain(path)
   expect(page).not.toMatch(/<script|<link|src=/)
 })
+
+test('the document asks for a key everywhere but where none is needed', async () => {
+  const { services } = fakeServices()
+  const response = await createApp(services, fakeOptions).request('http://127.0.0.1/api/v1/openapi.json')
+  const { paths, security } = (await response.json()) as {
+    paths: Record<string, Record<string, { security?: unknown[] }>>
+    security: unknown[]
+  }
+  expect(security).toEqual([{ key: [] }])
+  const open = Object.entries(paths).flatMap(([path, methods]) =>
+    Object.entries(methods).flatMap(([method, operation]) =>
+      operation.security?.length === 0 ? [`${method} ${path}`] : [],
+    ),
+  )
+  expect(open).toEqual(['get /api/v1/health', 'get /api/v1/ready', 'post /api/v1/session', 'delete /api/v1/session'])
+})

@@ -2,6 +2,7 @@ import { mkdirSync } from 'node:fs'
 import { compose } from '../compose.ts'
 import { listen } from '../api/listen.ts'
 import type { Config } from '../config/schema.ts'
+import { VivariumError } from '../contracts/errors.ts'
 import type { Logger } from '../telemetry/types.ts'
 import { announce, withdraw } from './endpoint.ts'
 import { watchIdle } from './idle.ts'
@@ -19,11 +20,11 @@ export interface RunningServer extends AsyncDisposable {
 /**
  * Starts the orchestrator of a data folder: takes the folder, opens the services, takes up what a previous one left, listens,
  * and announces itself to clients. Disposing undoes all of it in reverse. Rejects with `conflict` when the folder or the port
- * is taken; `anyPort` takes a free port instead of a taken one.
+ * is taken, and with `setup_required` when the folder can't be had; `anyPort` takes a free port instead of a taken one.
  */
 export async function startServer(config: Config, log: Logger, options: { anyPort: boolean }): Promise<RunningServer> {
   await using stack = new AsyncDisposableStack()
-  mkdirSync(config.home, { recursive: true, mode: 0o700 })
+  makeDataFolder(config.home)
   stack.use(lockDataFolder(config.home))
   withdraw(config.home)
   const orchestrator = stack.use(await compose(config, log))
@@ -36,4 +37,14 @@ export async function startServer(config: Config, log: Logger, options: { anyPor
   stack.use(announce(config.home, { url: server.url, key, pid: process.pid }))
   const ownership = stack.move()
   return { url: server.url, key, idle, [Symbol.asyncDispose]: () => ownership.disposeAsync() }
+}
+
+function makeDataFolder(home: string): void {
+  try {
+    mkdirSync(home, { recursive: true, mode: 0o700 })
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error)
+    const message = `The data folder ${home} can't be made: ${why}. Choose another one with VIVARIUM_HOME.`
+    throw new VivariumError('setup_required', message, { cause: error })
+  }
 }

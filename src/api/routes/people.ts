@@ -67,6 +67,7 @@ const login = createRoute({
   method: 'post',
   path: '/session',
   summary: 'Trade an API key for a cookie that scripts cannot read (for browsers)',
+  security: [],
   middleware: jsonBody(),
   request: { body: takes(SessionRequest) },
   responses: { 200: answers(schemas.me, 'The user of the key'), ...problems },
@@ -76,6 +77,7 @@ const logout = createRoute({
   method: 'delete',
   path: '/session',
   summary: 'Forget the cookie',
+  security: [],
   responses: { 204: empty },
 })
 

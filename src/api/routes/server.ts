@@ -9,6 +9,7 @@ const health = createRoute({
   method: 'get',
   path: '/health',
   summary: 'Whether the process lives',
+  security: [],
   responses: { 200: answers(Health, 'It does') },
 })
 
@@ -16,6 +17,7 @@ const ready = createRoute({
   method: 'get',
   path: '/ready',
   summary: 'Whether tasks can run',
+  security: [],
   responses: { 200: answers(Ready, 'They can'), ...problems },
 })
 
