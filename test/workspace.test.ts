@@ -97,3 +97,14 @@ test('a host that is on no list is refused, with a sentence and an event', async
   const denied = events.items.filter((event) => event.type === 'egress' && !event.allowed)
   expect(denied.map((event) => event.type === 'egress' && event.port).toSorted()).toEqual([443, 80])
 })
+
+test('a task whose program the kernel killed for want of memory says so', async () => {
+  const prompt = `echo before > kept.txt; python3 -c "x = []
+while True: x.append(b'x' * 4_000_000)"`
+  const { code, stdout } = await orchestrator.cli(['run', prompt, '--agent', 'shell', '--memory', '512', '--json'])
+  const task = Task.parse(JSON.parse(stdout.trim().split('\n').at(-1) ?? ''))
+  expect(task).toMatchObject({ status: 'failed', exitCode: 137, error: { code: 'out_of_memory' } })
+  expect(task.error?.message).toMatch(/memory/)
+  expect(task.files.map((file) => file.path)).toEqual(['kept.txt'])
+  expect(code).toBe(137)
+})
