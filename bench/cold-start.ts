@@ -46,8 +46,13 @@ async function firstOutputOfTask({ orchestrator }: Lab): Promise<{ ms: number; p
     if (event.type === 'raw') ms ??= performance.now() - began
   })
   if (ms === undefined) throw new Error(`Task ${id} printed nothing.`)
-  const known = task.phases.reduce((sum, phase) => sum + phase.ms, 0)
-  return { ms, phases: [...task.phases, { name: 'everything else', ms: ms - known }] }
+  // What comes after the first output is no part of a start.
+  const steps = task.phases.slice(
+    0,
+    task.phases.findIndex(({ name }) => name === 'agent run'),
+  )
+  const known = steps.reduce((sum, step) => sum + step.ms, 0)
+  return { ms, phases: [...steps, { name: 'shell started, its output on its way', ms: ms - known }] }
 }
 
 async function firstOutputOfShell({ host }: Lab): Promise<AsyncDisposable> {

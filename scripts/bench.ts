@@ -2,7 +2,7 @@
  * `npm run bench`: measures what people wait for, each beside its floor in the same run, and prints one table. `-- --full`
  * repeats the slow measurements ten times instead of three. Use an otherwise idle machine.
  */
-import { availableParallelism, cpus, totalmem } from 'node:os'
+import { availableParallelism, cpus, loadavg, totalmem } from 'node:os'
 import { parseArgs } from 'node:util'
 import * as coldStart from '../bench/cold-start.ts'
 import * as events from '../bench/events.ts'
@@ -19,6 +19,7 @@ for (const name of ['SIGINT', 'SIGTERM'] as const)
   process.once(name, () => abort.abort(new Error(`stopped by ${name}`)))
 
 await setUp({ forTests: false })
+const [loadBefore = 0] = loadavg()
 const say = (what: string) => console.error(`Measuring ${what} …`)
 await using lab = await openLab({ runs, signal: abort.signal })
 say(`cold starts (${runs} of each kind)`)
@@ -32,7 +33,9 @@ const log = await events.run()
 
 const gib = short(totalmem() / 1024 ** 3)
 const { accel, qemu, image } = lab.host
-console.log(`${availableParallelism()} cores (${cpus()[0]?.model ?? 'unknown'}), ${gib} GiB, Node ${process.version}`)
+console.log(
+  `${availableParallelism()} cores (${cpus()[0]?.model ?? 'unknown'}), ${gib} GiB, Node ${process.version}, load before: ${short(loadBefore)}`,
+)
 console.log(`QEMU ${qemu.version.text}, ${accel}, guest kernel ${image.manifest.kernelVersion}\n`)
 printRows([...starts.rows, ...execs, ...streams, ...log])
 console.log('\nWhere a cold start goes (medians):\n')
