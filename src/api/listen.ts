@@ -1,4 +1,4 @@
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import { Server } from 'node:http'
 import { createAdaptorServer, type Http2Bindings, type HttpBindings, type WebSocketServerLike } from '@hono/node-server'
 import { WebSocketServer } from 'ws'
@@ -23,6 +23,8 @@ export interface Listener extends AsyncDisposable {
   /** e.g. `http://127.0.0.1:8080` */
   url: string
   port: number
+  /** Clients that are connected right now, quiet streams included. */
+  connections(): number
   /** Takes no more requests, lets running answers end for a moment, then cuts what is left. Idempotent. */
   close(): Promise<void>
 }
@@ -60,11 +62,17 @@ export async function listen(
     }
     throw error
   })
-  const host = bare(address.host)
+  const clients = new Set<Socket>()
+  server.on('connection', (socket: Socket) => {
+    clients.add(socket)
+    socket.once('close', () => clients.delete(socket))
+  })
+  const host = reachable(bare(address.host))
   const close = once(() => stop(server, sockets))
   return {
     url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
     port,
+    connections: () => clients.size,
     close,
     [Symbol.asyncDispose]: close,
   }
@@ -97,6 +105,12 @@ function bind(server: Server, { host, port }: { host: string; port: number }): P
       if (address !== null && typeof address === 'object') resolve(address)
     })
   })
+}
+
+/** Where this machine itself reaches what listens on every address. */
+function reachable(host: string): string {
+  if (host === '0.0.0.0') return '127.0.0.1'
+  return host === '::' ? '::1' : host
 }
 
 /** An IPv6 address without its brackets. */

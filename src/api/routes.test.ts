@@ -202,3 +202,10 @@ test("usage is one's own, for the owner everybody's", async () => {
   expect(await owner.usage({ since: '2026-11-01' })).toMatchObject([{ key: 'day:all' }])
   await expect(ada.usage({ since: 'yesterday' })).rejects.toMatchObject({ field: 'since' })
 })
+
+test('removing a user stops what would go on spending with nobody to see it', async () => {
+  const { ada, owner, identity, tasks } = setUp()
+  const running = await ada.tasks.submit({ prompt: 'go on and on' })
+  await owner.users.remove(identity.ada.id)
+  expect(tasks.cancelled).toEqual([running.id])
+})

@@ -14,7 +14,8 @@ export async function watchTask(
     io.note(`Cancelling ${task.id} …`)
     client.tasks.cancel(task.id).catch((error: unknown) => io.note(`Cancelling failed: ${String(error)}`))
   }
-  io.signal.addEventListener('abort', cancel, { once: true })
+  if (io.signal.aborted) cancel()
+  else io.signal.addEventListener('abort', cancel, { once: true })
   try {
     for await (const event of client.tasks.follow(task.id)) {
       const line = renderEvent(event, io.paint)

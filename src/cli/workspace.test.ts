@@ -1,4 +1,5 @@
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
@@ -54,4 +55,16 @@ test('a repository is packed without .git, with untracked and without deleted fi
 
 test('what is not a folder is refused in words', async () => {
   await expect(packWorkspace(join(folder, 'nothing'))).rejects.toThrow(/is not a folder/)
+})
+
+test('a repository inside is left out, and said to be', async () => {
+  fill()
+  mkdirSync(join(folder, 'vendored'))
+  await execa('git', ['init', '--quiet'], { cwd: join(folder, 'vendored') })
+  writeFileSync(join(folder, 'vendored/file'), 'x')
+  const leftOut: string[] = []
+  const tar = await packWorkspace(folder, (path) => leftOut.push(path))
+  tar.resume()
+  await once(tar, 'end')
+  expect(leftOut).toEqual(['vendored/'])
 })

@@ -10,16 +10,17 @@ import { VivariumError } from '../contracts/errors.ts'
 
 /**
  * A folder as a tar stream: regular files and symlinks, `.gitignore` honoured whether or not the folder is a repository,
- * `.git` left out (its config may hold credentials). Rejects with `invalid_request` where there is no such folder.
+ * `.git` left out (its config may hold credentials). Submodules and repositories inside it are left out and told to
+ * `onLeftOut`. Rejects with `invalid_request` where there is no such folder.
  */
-export async function packWorkspace(folder: string): Promise<Readable> {
+export async function packWorkspace(folder: string, onLeftOut: (path: string) => void = () => {}): Promise<Readable> {
   const root = resolve(folder)
   const info = await stat(root).catch(() => undefined)
   if (info?.isDirectory() !== true)
     throw new VivariumError('invalid_request', `${root} is not a folder.`, { field: 'workspace' })
   const paths = await listFiles(root)
   const tar = pack()
-  addAll(tar, root, paths).then(
+  addAll(tar, root, paths, onLeftOut).then(
     () => tar.finalize(),
     (error: Error) => tar.destroy(error),
   )
@@ -56,7 +57,7 @@ function split(output: Uint8Array): string[] {
   return [...new Set(Buffer.from(output).toString().split('\0'))].filter((path) => path !== '').toSorted()
 }
 
-async function addAll(tar: Pack, root: string, paths: string[]): Promise<void> {
+async function addAll(tar: Pack, root: string, paths: string[], onLeftOut: (path: string) => void): Promise<void> {
   for (const path of paths) {
     const full = join(root, path)
     // Tracked but deleted, or gone since the listing: not part of the workspace.
@@ -68,6 +69,9 @@ async function addAll(tar: Pack, root: string, paths: string[]): Promise<void> {
       // A file that grows while it is read must not break the archive: the header has promised a size.
       if (info.size > 0) await pipeline(createReadStream(full, { end: info.size - 1 }), entry)
       else entry.end(undefined)
+    } else if (info?.isDirectory() === true) {
+      // Git names a folder only where another repository begins.
+      onLeftOut(path)
     }
   }
 }

@@ -30,10 +30,10 @@ export async function startServer(config: Config, log: Logger, options: { anyPor
   const orchestrator = stack.use(await compose(config, log))
   const key = await localKey(config.home, orchestrator.identity)
   await orchestrator.recover()
+  const server = stack.use(await listen(orchestrator.app.fetch, config.listen, options))
   const { promise: idle, resolve: onIdle } = Promise.withResolvers<void>()
-  const idleWatch = stack.use(watchIdle(config.idleExitSeconds, orchestrator.isBusy, onIdle))
-  const fetch: typeof orchestrator.app.fetch = (...args) => idleWatch.track(() => orchestrator.app.fetch(...args))
-  const server = stack.use(await listen(fetch, config.listen, options))
+  const isBusy = () => orchestrator.isBusy() || server.connections() > 0
+  stack.use(watchIdle(config.idleExitSeconds, isBusy, onIdle))
   stack.use(announce(config.home, { url: server.url, key, pid: process.pid }))
   const ownership = stack.move()
   return { url: server.url, key, idle, [Symbol.asyncDispose]: () => ownership.disposeAsync() }

@@ -67,6 +67,8 @@ class TaskRun {
   readonly #run: Run
   readonly #recorder: Recorder
   readonly #machineId = newId('vm')
+  /** Of the start, as the machine tells them, then of the work. */
+  #startPhases: Phase[] = []
   readonly #phases: Phase[] = []
   readonly #lost = new AbortController()
   #phasesSeen = 0
@@ -83,6 +85,7 @@ class TaskRun {
     const { request, stop, hurry } = this.#run
     await this.#enter('starting', { startedAt: new Date().toISOString(), vmId: this.#machineId })
     stop.signal.throwIfAborted()
+    cleanup.defer(() => this.#savePhases())
     const session = this.#openGateway()
     cleanup.defer(() => this.#closeGateway(session))
     const machine = await this.#boot(session)
@@ -105,7 +108,6 @@ class TaskRun {
 
     await this.#enter('collecting')
     await this.#timed('collect', () => this.#collect(machine, agent.transcriptPath(job)))
-    await this.#savePhases(machine)
     return ending
   }
 
@@ -171,6 +173,7 @@ class TaskRun {
   }
 
   #showPhases({ phases, state }: MachineInfo): void {
+    this.#startPhases = phases
     if (state !== 'booting') return
     for (const { name } of phases.slice(this.#phasesSeen)) {
       const message = `Starting the machine: ${name}`
@@ -204,7 +207,7 @@ class TaskRun {
           ]),
       }),
     )
-    await this.#savePhases(machine)
+    await this.#savePhases()
   }
 
   #job(agent: Agent): AgentJob {
@@ -260,9 +263,9 @@ class TaskRun {
     }
   }
 
-  async #savePhases(machine: Machine): Promise<void> {
-    const phases = [...machine.info().phases, ...this.#phases]
-    await this.#services.store.update(this.#run.id, { phasesJson: JSON.stringify(phases) })
+  async #savePhases(): Promise<void> {
+    const phasesJson = JSON.stringify([...this.#startPhases, ...this.#phases])
+    await this.#services.store.update(this.#run.id, { phasesJson })
   }
 
   #timings({ timeScale }: Machine): Timings {

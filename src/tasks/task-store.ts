@@ -25,6 +25,8 @@ export interface NewTask {
 
 /** Result files shown with each task of a list; one task alone comes with all of its. */
 const FILES_IN_LIST = 100
+/** Characters of prompt and result in a list. */
+const TEXT_IN_LIST = 4000
 
 /** Files are stored so many rows at a time: SQLite caps the parameters of a statement. */
 const ROWS_AT_ONCE = 500
@@ -130,7 +132,7 @@ export class TaskStore {
       .execute()
     const page = rows.slice(0, query.limit)
     const items: Task[] = []
-    for (const row of page) items.push(toTask(row, await this.files(row.id, FILES_IN_LIST)))
+    for (const row of page) items.push(excerpt(toTask(row, await this.files(row.id, FILES_IN_LIST))))
     const last = page.at(-1)
     return rows.length > query.limit && last !== undefined ? { items, nextCursor: encodeCursor(last) } : { items }
   }
@@ -185,6 +187,12 @@ export class TaskStore {
 
 function noTask(id: string): VivariumError {
   return new VivariumError('not_found', `There is no task ${id}.`)
+}
+
+/** A task as lists show it: two hundred prompts of a megabyte each would be one answer too large. */
+function excerpt(task: Task): Task {
+  const cut = (text: string) => (text.length <= TEXT_IN_LIST ? text : `${text.slice(0, TEXT_IN_LIST)}…`)
+  return { ...task, prompt: cut(task.prompt), result: task.result === null ? null : cut(task.result) }
 }
 
 function toTask(row: TaskRow, files: ResultFile[]): Task {

@@ -93,6 +93,11 @@ class TaskService implements Tasks {
     return this.get(userId, id)
   }
 
+  async cancelAll(userId: string): Promise<void> {
+    const mine = (await this.#store.unfinished()).filter((task) => task.userId === userId)
+    await Promise.all(mine.map((task) => this.#lifecycle.cancel(task.id)))
+  }
+
   async remove(userId: string, id: string): Promise<void> {
     const { status } = await this.get(userId, id)
     if (!isFinal(status)) {

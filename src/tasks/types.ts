@@ -8,13 +8,15 @@ export interface Tasks extends AsyncDisposable {
   /** Keeps a workspace (a tar stream, checked only when a task unpacks it in its guest) for the next `submit` that names it. */
   upload(userId: string, tar: Readable): Promise<Upload>
   get(userId: string, id: string): Promise<Task>
-  /** Newest first. Each comes with its first 100 files at most; `get` gives all. */
+  /** Newest first. Long prompts and results are cut, and of many files only the first are named: `get` has all of it. */
   list(userId: string, query: TaskQuery): Promise<{ items: Task[]; nextCursor?: string }>
   /**
    * Stops it; files are still collected. A task that is final, or whose agent is done and whose files are being collected, is
    * left as it is: its work counts. Resolves when the request is recorded, with the task.
    */
   cancel(userId: string, id: string): Promise<Task>
+  /** Stops every task of a user that is not final, as `cancel` does. */
+  cancelAll(userId: string): Promise<void>
   /** Forgets a finished task, its events and files; `conflict` while it runs. */
   remove(userId: string, id: string): Promise<void>
   /** Resolves with the task once it is final, or as it is when `timeoutMs` is over. */

@@ -97,7 +97,7 @@ export function sessionRoutes({ identity }: ApiServices) {
   return router
 }
 
-export function peopleRoutes({ identity }: ApiServices) {
+export function peopleRoutes({ identity, tasks, machines }: ApiServices) {
   const router = newRouter()
 
   /** The keys that a user may see: its own, for the owner all. */
@@ -112,7 +112,16 @@ export function peopleRoutes({ identity }: ApiServices) {
   router.openapi(listUsers, async (c) => c.json({ items: await identity.listUsers() }, 200))
   router.openapi(createUser, async (c) => c.json(await identity.createUser(c.req.valid('json').name), 201))
   router.openapi(removeUser, async (c) => {
-    await identity.removeUser(c.req.valid('param').id)
+    const { id } = c.req.valid('param')
+    // First the keys, so that nothing new begins; then what would go on spending with nobody to see it.
+    await identity.removeUser(id)
+    await tasks.cancelAll(id)
+    await Promise.all(
+      machines
+        .list(id)
+        .filter((each) => each.taskId === null)
+        .map((each) => machines.destroy(id, each.id)),
+    )
     return c.body(null, 204)
   })
 

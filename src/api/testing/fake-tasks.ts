@@ -92,6 +92,10 @@ export class FakeTasks implements Tasks {
     return this.get(userId, id)
   }
 
+  async cancelAll(userId: string): Promise<void> {
+    for (const task of this.#tasks.values()) if (task.userId === userId) await this.cancel(userId, task.id)
+  }
+
   async remove(userId: string, id: string): Promise<void> {
     const task = await this.get(userId, id)
     if (!isFinal(task.status)) throw new VivariumError('conflict', 'The task still runs; cancel it first.')

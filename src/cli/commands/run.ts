@@ -45,7 +45,8 @@ export function registerRun(program: Command, io: Io, exitWith: (code: number) =
     .option('--priority <level>', 'low, normal or high')
     .action(async (prompt: string, options: RunOptions) => {
       const client = await connect(io, { start: true })
-      const task = await client.tasks.submit(await requestOf(io, client, prompt, options), { signal: io.signal })
+      // Not given up by an interrupt: a request that is cut off may have queued the task, which nobody would then cancel.
+      const task = await client.tasks.submit(await requestOf(io, client, prompt, options))
       if (options.detach === true) {
         io.print(options.json === true ? JSON.stringify(task) : task.id)
         return
@@ -54,6 +55,10 @@ export function registerRun(program: Command, io: Io, exitWith: (code: number) =
       if (options.json === true) io.print(JSON.stringify(finished))
       exitWith(exitCodeOf(finished))
     })
+}
+
+function leftOut(io: Io): (path: string) => void {
+  return (path) => io.note(`Left out: ${path}, a repository of its own.`)
 }
 
 async function requestOf(
@@ -66,7 +71,7 @@ async function requestOf(
   const upload =
     options.workspace === undefined
       ? undefined
-      : await client.tasks.upload(await packWorkspace(options.workspace), { signal: io.signal })
+      : await client.tasks.upload(await packWorkspace(options.workspace, leftOut(io)), { signal: io.signal })
   const wanted = {
     prompt: prompt === '-' ? await readStdin(io) : prompt,
     agent: options.agent,
