@@ -1,5 +1,6 @@
 /** What the measurements share: an orchestrator as a process of its own, this host's parts of a bare machine, a reader. */
 import { once } from 'node:events'
+import { rm } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { WebSocket } from 'ws'
 import type { TaskEvent } from '../src/contracts/event.ts'
@@ -19,9 +20,14 @@ export interface Lab extends AsyncDisposable {
 /** Opens the lab. The orchestrator is ready: its engine is chosen, so that no measurement pays for that. */
 export async function openLab(options: Pick<Lab, 'runs' | 'signal'>): Promise<Lab> {
   const host = await findBareHost()
+  await using stack = new AsyncDisposableStack()
   const orchestrator = await startOrchestrator({ script: { conversations: [] } })
+  // Its folder of sockets stays for its next start, which this one has not.
+  stack.defer(() => rm(orchestrator.runDir, { recursive: true, force: true }))
+  stack.use(orchestrator)
   await orchestrator.client.ready()
-  return { ...options, host, orchestrator, [Symbol.asyncDispose]: () => orchestrator[Symbol.asyncDispose]() }
+  const resources = stack.move()
+  return { ...options, host, orchestrator, [Symbol.asyncDispose]: () => resources.disposeAsync() }
 }
 
 /** Reads a task's WebSocket to its end, as a dashboard would; resolves with the finished task, rejects unless it succeeded. */
