@@ -1,4 +1,4 @@
-import { chmod, chown, lstat, mkdir, readdir, rm } from 'node:fs/promises'
+import { chmod, chown, lstat, mkdir, readdir, rm, rmdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { VivariumError } from '../contracts/errors.ts'
 
@@ -42,6 +42,11 @@ export async function makeFolders({ runDir, diskDir }: MachineFolders, uid: numb
 export async function removeFolders({ runDir, diskDir }: MachineFolders): Promise<void> {
   await rm(runDir, { recursive: true, force: true })
   await rm(diskDir, { recursive: true, force: true })
+}
+
+/** Removes a folder that nothing is left in; one that is in use stays. */
+export async function removeIfEmpty(folder: string): Promise<void> {
+  await rmdir(folder).catch(() => {}) // not empty, or never made
 }
 
 /** What machines and engine probes name their folders and logs. */

@@ -6,6 +6,7 @@ import type { GuestLink } from '../link/types.ts'
 import type { Database } from '../store/database.ts'
 import type { Logger } from '../telemetry/types.ts'
 import { bootMachine, type LinkOptions } from './boot-machine.ts'
+import { removeIfEmpty } from './folders.ts'
 import { Journal } from './journal.ts'
 import { refuseTooLarge, type SizeLimits } from './limits.ts'
 import { reconcile } from './reconcile.ts'
@@ -105,6 +106,7 @@ class JournaledMachines implements Machines {
     const closing = new VivariumError('shutting_down', 'The server is shutting down.')
     this.#closing = closing
     await Promise.allSettled([...this.#entries.values()].map((entry) => this.#end(entry, closing)))
+    await removeIfEmpty(this.#options.runDir)
   }
 
   async #chooseEngine(): Promise<Engine> {

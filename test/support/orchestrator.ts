@@ -148,7 +148,7 @@ function readProc(path: string): string {
 function assertNothingLeft(home: string, runDir: string, log: string): void {
   const processes = [...processesNaming(home), ...processesNaming(runDir)]
   const machines = existsSync(runDir) ? readdirSync(runDir) : []
-  if (processes.length + machines.length > 0) {
+  if (processes.length > 0 || existsSync(runDir)) {
     throw new Error(
       `The orchestrator left behind: processes ${processes.join(', ')}, folders ${machines.join(', ')}\n${log}`,
     )

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { toVivariumError } from '../../contracts/errors.ts'
 import type { GuestImage } from '../../images/types.ts'
 import { lastLines } from '../console-text.ts'
-import { makeReachable } from '../folders.ts'
+import { makeReachable, removeIfEmpty } from '../folders.ts'
 import { canLeaseUids, leaseUid } from '../uid-lease.ts'
 import type { Accelerator } from './args.ts'
 import { bootQemu } from './boot.ts'
@@ -37,6 +37,8 @@ export async function bootProbe(options: BootProbeOptions, signal: AbortSignal |
   const logPath = join(options.runDir, `${id}.log`)
   const uid = (await canLeaseUids()) ? await leaseUid(new Set()) : undefined
   await makeReachable(options.runDir)
+  // The doctor runs without an orchestrator, whose folder this is.
+  cleanup.defer(() => removeIfEmpty(options.runDir))
   cleanup.defer(() => rm(runDir, { recursive: true, force: true }))
   cleanup.defer(() => rm(logPath, { force: true }))
   await mkdir(runDir, { mode: 0o700 })
