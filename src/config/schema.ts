@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { EngineName } from '../contracts/machine.ts'
 import { HostRule } from '../contracts/network.ts'
+import { TemplateName } from '../contracts/template.ts'
 
 export const LogLevel = z.enum(['debug', 'info', 'warn', 'error'])
 export type LogLevel = z.infer<typeof LogLevel>
@@ -61,6 +62,55 @@ export const Settings = z.strictObject({
       totalMemoryMib: z.int().min(0).default(0),
       /** Machines at once; 0 derives it from the host's cores. */
       maxMachines: z.int().min(0).default(0),
+      /** A kept machine that nobody uses for so long is suspended; it goes on when it is used. 0 never. */
+      suspendIdleSeconds: z.int().min(0).default(120),
+    })
+    .prefault({}),
+  template: z
+    .strictObject({
+      /** False boots every machine. */
+      enabled: z.boolean().default(true),
+      /** Disk that all templates together may take, in MiB; the oldest unused are removed first. */
+      diskMib: z.int().min(1024).default(20_480),
+      /**
+       * `mapped`: machines share a template's memory until they write to it. `stream`: each reads its own copy, slower and larger.
+       * `auto` maps, unless an escaped guest could change the file for others (QEMU before 8.2) and there are several users.
+       */
+      memory: z.enum(['auto', 'mapped', 'stream']).default('auto'),
+      /** Named templates: what is run once in each, as the agent user in /workspace, before it is saved. */
+      warm: z
+        .record(
+          TemplateName,
+          z.strictObject({
+            script: z.string().min(1).max(100_000),
+            /** Hosts that the script may reach besides `network.allow`. */
+            allow: z.array(HostRule).default([]),
+            timeoutSeconds: z.int().min(1).max(86_400).default(1800),
+          }),
+        )
+        .default({}),
+    })
+    .prefault({}),
+  ready: z
+    .strictObject({
+      /** Restored machines kept ready for any task. */
+      machines: z.int().min(0).max(100).default(1),
+      /** Machines in which Claude Code already waits for its prompt: for tasks without files, repository or options of their own. */
+      claude: z.int().min(0).max(100).default(1),
+      /** Size of ready machines: a task's defaults. */
+      memoryMib: z.int().min(512).default(2048),
+      vcpus: z.int().min(1).default(2),
+      /** The model a waiting Claude was started with; unset is Claude Code's own default. */
+      model: z.string().optional(),
+      /** The same for named templates. */
+      templates: z
+        .record(
+          TemplateName,
+          z.strictObject({ machines: z.int().min(0).max(100).default(0), claude: z.int().min(0).max(100).default(0) }),
+        )
+        .default({}),
+      /** Without a task for so long, ready machines are let go. */
+      idleSeconds: z.int().min(1).default(900),
     })
     .prefault({}),
   results: z

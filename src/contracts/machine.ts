@@ -4,11 +4,13 @@ import { MachineId, TaskId, UserId } from './ids.ts'
 import { GuestPath } from './paths.ts'
 import { Phase } from './task.ts'
 import { NetworkPolicy } from './network.ts'
+import { TemplateName } from './template.ts'
 
 export const EngineName = z.enum(['firecracker', 'qemu-kvm', 'qemu-tcg'])
 export type EngineName = z.infer<typeof EngineName>
 
-export const MachineState = z.enum(['booting', 'ready', 'stopping', 'gone'])
+/** `suspended` machines take disk but no memory, and go on where they were when they are resumed. */
+export const MachineState = z.enum(['booting', 'ready', 'suspending', 'suspended', 'resuming', 'stopping', 'gone'])
 export type MachineState = z.infer<typeof MachineState>
 
 /** A machine as `GET /vms` shows it. */
@@ -21,6 +23,12 @@ export const MachineInfo = z.object({
   memoryMib: z.int(),
   vcpus: z.int(),
   createdAt: z.iso.datetime(),
+  /** How it came to be: booted, restored from a template, taken from the ready pool, or as a copy of another machine. */
+  startedFrom: z.enum(['boot', 'template', 'ready', 'fork']),
+  /** The template it was restored from; null when it was booted or copied. */
+  template: TemplateName.nullable(),
+  /** When a machine whose task has ended will be destroyed; null where its task's end, or its user, decides. */
+  keepUntil: z.iso.datetime().nullable(),
   /** Steps of the start so far, in order; the last one of a booting machine is still running. */
   phases: z.array(Phase),
   error: Failure.nullable(),
@@ -33,6 +41,8 @@ export const MachineList = z.object({ items: z.array(MachineInfo) })
 export const MachineRequest = z.strictObject({
   memoryMib: z.int().min(512).max(1_048_576).default(2048),
   vcpus: z.int().min(1).max(64).default(2),
+  /** Start from this template instead of the plain one of its size. */
+  template: TemplateName.optional(),
   network: NetworkPolicy.optional(),
 })
 export type MachineRequest = z.infer<typeof MachineRequest>

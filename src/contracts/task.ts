@@ -3,6 +3,7 @@ import { Failure } from './errors.ts'
 import { MachineId, TaskId, UploadId, UserId } from './ids.ts'
 import { NetworkPolicy } from './network.ts'
 import { WorkspacePath } from './paths.ts'
+import { TemplateName } from './template.ts'
 import { TokenUsage } from './usage.ts'
 
 export const AgentName = z.enum(['claude-code', 'shell'])
@@ -63,6 +64,14 @@ export const TaskRequest = z.strictObject({
   network: NetworkPolicy.optional(),
   env: z.record(z.string().regex(ENV_NAME), z.string().max(32_768)).optional(),
   metadata: z.record(z.string().max(64), z.string().max(1024)).optional(),
+  /** Start from this template (`template.warm` in the settings) instead of the plain one. */
+  template: TemplateName.optional(),
+  /** Go on from this finished task of the same user: same workspace, same conversation. */
+  continues: TaskId.optional(),
+  /** With `continues`: branch off with a copy of workspace and conversation, and leave that task's own as they are. */
+  fork: z.boolean().optional(),
+  /** Keep the machine for so long after the task's end, for `exec`, `shell` and follow-ups. */
+  keepVmSeconds: z.int().min(1).max(604_800).optional(),
 })
 export type TaskRequest = z.infer<typeof TaskRequest>
 /** The same before defaults are filled in: what callers write. */
@@ -109,6 +118,12 @@ export const Task = z.object({
   /** Whether `GET /tasks/{id}/patch` has something to give. */
   hasPatch: z.boolean(),
   phases: z.array(Phase),
+  template: TemplateName.nullable(),
+  /** The task this one goes on from, and whether it branched off. */
+  continues: TaskId.nullable(),
+  fork: z.boolean(),
+  /** The agent's name for the conversation; null before it has begun, and for agents that have none. */
+  sessionId: z.string().nullable(),
 })
 export type Task = z.infer<typeof Task>
 
@@ -119,9 +134,22 @@ export type Upload = z.infer<typeof Upload>
 export const TaskList = z.object({ items: z.array(Task), nextCursor: z.string().optional() })
 export type TaskList = z.infer<typeof TaskList>
 
+/** What `POST /tasks/{id}/fork` takes: so many attempts, each a task of its own. What is not named is as in the task forked from. */
+export const ForkRequest = z.strictObject({
+  prompt: z.string().min(1, 'must not be empty').max(1_000_000),
+  count: z.int().min(1).max(20).default(2),
+  model: TaskRequest.shape.model,
+  timeoutSeconds: z.int().min(1).max(604_800).optional(),
+  maxTurns: TaskRequest.shape.maxTurns,
+  maxCostUsd: TaskRequest.shape.maxCostUsd,
+})
+export type ForkRequest = z.infer<typeof ForkRequest>
+
 /** Query of `GET /tasks`. */
 export const TaskQuery = z.object({
   status: TaskStatus.optional(),
+  /** Only those that go on from this task. */
+  continues: TaskId.optional(),
   limit: z.coerce.number().int().min(1).max(200).default(50),
   cursor: z.string().max(200).optional(),
 })

@@ -33,6 +33,11 @@ export interface EgressContext {
   maxCostUsd: number | undefined
   onUsage?: (usage: ModelUsage) => void
   onEgress?: (decision: EgressDecision) => void
+  /**
+   * The account has reached a limit: model requests of this machine are held until the time given. Called with null when they
+   * go on.
+   */
+  onHeld?: (hold: { until: Date; message: string } | null) => void
   /** A model request was refused or failed in a way the agent will only report vaguely: for the task's error. */
   onModelError?: (error: { status: number; type: string; message: string }) => void
 }

@@ -33,7 +33,7 @@ export interface ExecResult {
  * `guest_misbehaved` (an answer that breaks the protocol or a cap), `not_found`, `invalid_request` (the agent refused).
  */
 export interface GuestLink extends AsyncDisposable {
-  /** Introduces host and guest after a boot: clock, entropy, identity. Resolves when the agent answered. */
+  /** Introduces host and guest after every boot and restore: clock, entropy, identity. Resolves when the agent answered. */
   hello(identity: { hostname: string }, signal: AbortSignal): Promise<HelloResponse>
   /** Starts a process; idempotent by `id`. */
   start(id: string, spec: ExecSpec, signal?: AbortSignal): Promise<void>
@@ -67,6 +67,14 @@ export interface GuestLink extends AsyncDisposable {
   }): Promise<{ changes: Change[]; skipped: number; truncated: boolean }>
   /** The workspace's changes as a git patch of at most `maxBytes`, or undefined when the baseline holds no contents. */
   patch(options: { maxBytes: number; signal?: AbortSignal }): Promise<Readable | undefined>
+  /**
+   * Asks the guest to close its sessions and to wait for new ones, as it must before it is saved. Requests to the model that
+   * are under way may end first, for `drainMs` at most; new ones wait in the guest. From then on the link is silent: it
+   * takes connections without a word, calls wait, no deadline runs.
+   */
+  park(options: { drainMs: number }, signal?: AbortSignal): Promise<void>
+  /** Ends the silence: the connection at hand, or the next, begins a session. Call `hello` next. */
+  wake(): void
   /** Resolves (never rejects) with a sentence when the link is given up: no session within its deadline, or closed. */
   readonly lost: Promise<string>
   /** Takes a new `control` connection that the machine's guest has opened; the newest one counts. */

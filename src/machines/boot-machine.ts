@@ -55,7 +55,9 @@ export async function bootMachine(
   const { userId, taskId, memoryMib, vcpus } = options
   const folders = { runDir: join(context.runDir, id), diskDir: join(context.diskDir, id) }
   const { createdAt } = record.info()
-  const uid = await journal.add({ id, userId, taskId, memoryMib, vcpus, engine: engine.name, createdAt, ...folders })
+  const start = { state: 'running', startedFrom: 'boot', template: null, imageKey: image.manifest.key, keepUntil: null }
+  const size = { memoryMib, vcpus }
+  const uid = await journal.add({ id, userId, taskId, ...size, engine: engine.name, createdAt, ...folders, ...start })
   let identity: ProcessIdentity | undefined
   // One step, so that the journal forgets a machine only when its processes and folders are truly gone.
   made.defer(async () => {
@@ -69,7 +71,7 @@ export async function bootMachine(
   made.use(await listenForVmm(join(folders.runDir, 'control.sock'), uid, (socket) => link.accept(socket)))
   made.use(await listenForVmm(join(folders.runDir, 'egress.sock'), uid, options.egress))
 
-  const spec = { id, ...folders, image, scratchBase, memoryMib, vcpus, uid }
+  const spec = { id, ...folders, image, scratchBase, ...size, memory: 'anonymous' as const, uid }
   const started = async (found: ProcessIdentity) => {
     identity = found
     await journal.setProcess(id, found)

@@ -1,12 +1,15 @@
 import type { Database } from '../store/database.ts'
+import type { Selectable } from 'kysely'
 import type { MachinesTable } from '../store/tables.ts'
 import type { ProcessIdentity } from './types.ts'
 import { canLeaseUids, leaseUid } from './uid-lease.ts'
 
-export type NewJournalEntry = Omit<MachinesTable, 'uid' | 'pid' | 'startTime'>
+type Row = Selectable<MachinesTable>
+
+export type NewJournalEntry = Omit<Row, 'uid' | 'pid' | 'startTime'>
 
 /** What was written down of a machine, with its process as far as it got. */
-export type JournalEntry = Omit<MachinesTable, 'uid' | 'pid' | 'startTime'> & {
+export type JournalEntry = Omit<Row, 'uid' | 'pid' | 'startTime'> & {
   uid: number | undefined
   identity: ProcessIdentity | undefined
 }

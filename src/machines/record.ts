@@ -40,7 +40,7 @@ export class MachineRecord {
       name,
       ms: Math.round((endedMs ?? performance.now()) - startedMs),
     }))
-    return { ...this.#identity, state: this.#state, phases, error: this.#error }
+    return { ...this.#identity, startedFrom: 'boot', template: null, keepUntil: null, state: this.#state, phases, error: this.#error }
   }
 
   #endPhase(): void {

@@ -1,6 +1,7 @@
 import type { Duplex, Readable } from 'node:stream'
 import type { EngineName, ExecRequest, ExecResponse, MachineInfo, MachineRequest } from '../contracts/machine.ts'
-import type { GuestImage } from '../images/types.ts'
+import type { Template, TemplateRequest } from '../contracts/template.ts'
+import type { GuestImage, Progress } from '../images/types.ts'
 import type { ExecOutput, GuestLink } from '../link/types.ts'
 
 /** What an engine can do, as data: nobody asks an engine for its name to find out. */
@@ -44,8 +45,23 @@ export interface VmmSpec {
   scratchBase: string
   memoryMib: number
   vcpus: number
+  /** `file`: RAM is the file `memory` in `diskDir`, where a saved machine leaves it to be mapped by others. */
+  memory: 'anonymous' | 'file'
   /** Uid and gid of the VMM process: leased to this machine alone. Undefined where the orchestrator is not root. */
   uid: number | undefined
+}
+
+/**
+ * A saved machine to start from. Its folder holds `state` (devices, and RAM where there is no `memory`), the disk, and
+ * `memory` where RAM is to be mapped privately. Nothing of it changes while a machine starts from it.
+ */
+export interface SavedMachine {
+  folder: string
+  /**
+   * How the new machine gets its disk: a layer `over` the saved one, which then never changes again; a `copy` of it, because
+   * its machine will go on; or its `own`, where the folder is the machine's own disk folder: it was suspended and goes on.
+   */
+  disk: 'over' | 'copy' | 'own'
 }
 
 /** A running VMM process. */
@@ -59,6 +75,17 @@ export interface Vmm {
   consoleTail(): Promise<string>
   /** Writes the guest's whole memory to `path` (tests and post-mortems). */
   dumpMemory(path: string): Promise<void>
+  /**
+   * Resolves when a parked guest has come to rest: its agent waits at both streams and its processors are idle. Rejects with
+   * `engine_failed` when that takes too long, or with the reason of `signal`.
+   */
+  settled(signal: AbortSignal): Promise<void>
+  /** Stops the processors. */
+  pause(): Promise<void>
+  /** Lets them go on. */
+  resume(): Promise<void>
+  /** Writes `state` of a paused machine into its disk folder, which is a SavedMachine once the process was killed. */
+  save(signal?: AbortSignal): Promise<void>
   /** Kills the process and all it started; resolves when they are gone. Idempotent. */
   kill(): Promise<void>
 }
@@ -72,21 +99,49 @@ export interface Engine {
   probe(signal?: AbortSignal): Promise<EngineProbe>
   /** Starts a VMM. `started` is called with its identity before the guest runs its first instruction, to be journaled. */
   create(spec: VmmSpec, started: (identity: ProcessIdentity) => Promise<void>, signal?: AbortSignal): Promise<Vmm>
+  /**
+   * Starts a VMM from a saved machine of the same size, whose guest goes on where it was. Otherwise as `create`. The caller
+   * has made sure that nothing differs from what the saved machine was made with (`compatibility`).
+   */
+  restore(
+    spec: VmmSpec,
+    from: SavedMachine,
+    started: (identity: ProcessIdentity) => Promise<void>,
+    signal?: AbortSignal,
+  ): Promise<Vmm>
+  /**
+   * What of this engine and host a saved machine depends on, by name and in words for people, e.g. `{vmm: 'QEMU 7.2.22'}`. One that was made
+   * with anything else must not be restored.
+   */
+  compatibility(): Promise<Record<string, string>>
+  /**
+   * Whether RAM can be mapped from a saved machine without giving the VMM the means to change it for all others. Where it can't
+   * (QEMU before 8.2), mapping is for users who trust each other.
+   */
+  mapsReadOnly(): Promise<boolean>
   /** Finds the VMM of a journaled machine again, or undefined when that process is gone. */
   adopt(spec: VmmSpec, identity: ProcessIdentity): Promise<Vmm | undefined>
 }
 
-export interface MachineOptions {
-  /** The id to give it, for a caller that must know it before (its egress session names it); a fresh one otherwise. */
-  id?: string
+/** Whose machine it is, and where its guest's way out leads. */
+export interface MachineUse {
   userId: string
   taskId: string | null
-  memoryMib: number
-  vcpus: number
   /** Takes each egress connection of the guest; the gateway's end of the link. */
   egress: (socket: Duplex) => void
   /** Called with the updated info whenever the machine's state or phase changes. */
   onChange?: (info: MachineInfo) => void
+}
+
+export interface MachineOptions extends MachineUse {
+  /** The id to give it, for a caller that must know it before (its egress session names it); a fresh one otherwise. */
+  id?: string
+  memoryMib: number
+  vcpus: number
+  /** Start from this template, which is built first if it is missing. Otherwise from the plain one of this size if that is there, else by a boot. */
+  template?: string
+  /** Start as a copy of this machine, which must be suspended and stays so. */
+  forkOf?: string
   signal?: AbortSignal
 }
 
@@ -105,23 +160,95 @@ export interface Machine {
 }
 
 export interface Machines extends AsyncDisposable {
-  /** Boots a machine. Rejects with `setup_required`, `boot_failed`, `engine_failed` or `machine_too_large`, after removing what it made. */
+  /**
+   * Starts a machine. Rejects with `setup_required`, `boot_failed`, `engine_failed`, `machine_too_large`, or `not_found` for a
+   * template or machine to start from, after removing what it made.
+   */
   create(options: MachineOptions): Promise<Machine>
+  /** A machine that runs; undefined also for one that is suspended. */
   get(id: string): Machine | undefined
   list(): MachineInfo[]
+  /**
+   * Gives a machine that is there, from the ready pool or kept, to another use; one that is suspended is resumed first. What
+   * used it before gets no more of its connections.
+   */
+  assign(id: string, use: MachineUse, signal?: AbortSignal): Promise<Machine>
+  /** Keeps a machine whose task has ended: it is destroyed at `until`, and suspended while nobody uses it. */
+  keep(id: string, until: Date): Promise<void>
+  /**
+   * Saves a machine to disk and frees its memory. Requests to the model under way may end first, for a bounded time. Its link
+   * waits: who reads a process's output goes on after `resume`, without a gap. Rejects with `conflict` where its state or engine forbids it;
+   * a machine that could not be saved goes on.
+   */
+  suspend(id: string): Promise<void>
+  /** Lets a suspended machine go on; resolves when its agent has answered. Idempotent. */
+  resume(id: string, signal?: AbortSignal): Promise<void>
+  /** Resumes a machine if it is suspended, and keeps it from being suspended for being idle until the lease is disposed of. */
+  lease(id: string, signal?: AbortSignal): Promise<MachineLease>
   /** Destroys a machine under whoever uses it: its `lost` resolves with `reason`. */
   evict(id: string, reason: string): Promise<void>
   /** Calls `listener` on every change of any machine; returns the unsubscribe function. */
   watch(listener: (info: MachineInfo) => void): () => void
-  /** Removes what a previous orchestrator left: VMMs by pid and start time, folders, disks. Returns the ids of the machines removed. */
+  /**
+   * Takes up what a previous orchestrator left: suspended machines are there again, everything else is removed: VMMs by pid
+   * and start time, folders, disks. Returns the ids of the machines removed.
+   */
   reconcile(): Promise<string[]>
   /** The engine in use; chosen (and probed) on first call. */
   engine(): Promise<Engine>
 }
 
+export interface MachineLease extends Disposable {
+  machine: Machine
+}
+
+/** Saved machines that others start from. */
+export interface Templates {
+  list(): Promise<Template[]>
+  /** Builds a template unless it is there and nothing it depends on has changed. Builds of the same one are one. */
+  build(request: TemplateRequest, options?: { progress?: Progress; signal?: AbortSignal }): Promise<Template>
+  /** Removes every size of a template. Machines that run from it go on. */
+  remove(name: string): Promise<void>
+}
+
+/** A Claude Code (or other agent) that was started before its prompt is known. */
+export interface WaitingAgent {
+  execId: string
+  sessionId: string
+  /** Null where it is the agent's own default. */
+  model: string | null
+  credentialKind: 'api-key' | 'oauth'
+  /** Resolves when its process has ended, or nothing can be heard of it: it is of no use then. */
+  ended: Promise<void>
+}
+
+/** What a task needs of a ready machine. */
+export interface ReadyWish {
+  memoryMib: number
+  vcpus: number
+  /** Null for the plain one. */
+  template: string | null
+  /** Undefined where a waiting agent is of no use to the task. */
+  agent: { model: string | null; credentialKind: 'api-key' | 'oauth' } | undefined
+}
+
+export interface ReadyMachine {
+  id: string
+  waiting: WaitingAgent | undefined
+}
+
+/** Machines that were started before anybody asked for them. */
+export interface ReadyPool extends AsyncDisposable {
+  /**
+   * Takes a machine out of the pool, or undefined where none fits. At once, so that two tasks never get the same; `assign` it then. One with a
+   * waiting agent is only given to those who can use that.
+   */
+  take(wish: ReadyWish): ReadyMachine | undefined
+}
+
 /**
  * What people may do with machines: every call is scoped to `userId`, another user's machine is `not_found`. A machine that
- * runs a task can be looked into and destroyed (its task then fails, saying so).
+ * runs a task can be looked into and destroyed (its task then fails, saying so). A suspended machine is resumed when it is used.
  */
 export interface MachineAccess {
   list(userId: string): MachineInfo[]
@@ -129,6 +256,8 @@ export interface MachineAccess {
   /** Boots a machine without a task; resolves when it is ready. Rejects with `queue_full` where there is no room for it. */
   create(userId: string, request: MachineRequest, signal?: AbortSignal): Promise<MachineInfo>
   destroy(userId: string, id: string): Promise<void>
+  suspend(userId: string, id: string): Promise<MachineInfo>
+  resume(userId: string, id: string, signal?: AbortSignal): Promise<MachineInfo>
   /** Runs a command to its end; output is capped at 1 MiB per stream. */
   exec(userId: string, id: string, request: ExecRequest, signal?: AbortSignal): Promise<ExecResponse>
   /** The same, live. Ends after the `exit` piece; leaving early kills the command. */

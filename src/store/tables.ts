@@ -61,6 +61,12 @@ export interface TasksTable {
   phasesJson: string
   /** Size of the patch in bytes, or null where there is none. */
   patchBytes: number | null
+  /** The task this one goes on from; also in the request, here for queries. */
+  continues: string | null
+  /** The agent's name for the conversation. */
+  sessionId: string | null
+  /** 1 when the blobs hold what a follow-up on another machine needs: workspace and conversation. */
+  hasState: Generated<number>
 }
 
 export interface ResultFilesTable {
@@ -103,6 +109,13 @@ export interface MachinesTable {
   /** Start time of `pid` in clock ticks since boot. */
   startTime: number | null
   createdAt: string
+  /** `running`: its VMM may run. `suspended`: no process, its disk folder is all of it. */
+  state: Generated<string>
+  startedFrom: Generated<string>
+  template: string | null
+  /** The guest image that its disk needs; null until it is known. */
+  imageKey: string | null
+  keepUntil: string | null
 }
 
 export interface UsageRecordsTable {

@@ -57,6 +57,7 @@ export class TaskStore {
           cacheWriteTokens: 0,
           turns: 0,
           phasesJson: '[]',
+          continues: request.continues ?? null,
         })
         .onConflict((conflict) => conflict.columns(['userId', 'idempotencyKey']).doNothing())
         .executeTakeFirst()
@@ -232,5 +233,9 @@ function toTask(row: TaskRow, files: ResultFile[]): Task {
     files,
     hasPatch: row.patchBytes !== null,
     phases: JSON.parse(row.phasesJson) as Phase[],
+    template: request.template ?? null,
+    continues: request.continues ?? null,
+    fork: request.fork ?? false,
+    sessionId: row.sessionId,
   }
 }

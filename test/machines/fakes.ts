@@ -12,7 +12,7 @@ import type { Logger } from '../../src/telemetry/types.ts'
 import { killMachineProcesses } from '../../src/machines/kill.ts'
 import { createMachines } from '../../src/machines/machines.ts'
 import { identify } from '../../src/machines/process-identity.ts'
-import type { Engine, Vmm, VmmSpec } from '../../src/machines/types.ts'
+import type { Engine, SavedMachine, Vmm, VmmSpec } from '../../src/machines/types.ts'
 
 /** What a fake VMM does when it is started. */
 export interface FakeBehaviour {
@@ -57,8 +57,24 @@ class FakeEngine implements Engine {
       guestUp: Promise.resolve(),
       consoleTail: async () => 'Linux version 6\nKernel panic - \u001B[31mnot syncing\n',
       dumpMemory: async () => {},
+      settled: async () => {},
+      pause: async () => {},
+      resume: async () => {},
+      save: async () => {},
       kill: () => killMachineProcesses({ id: spec.id, identity, uid: spec.uid }),
     }
+  }
+
+  restore(spec: VmmSpec, _from: SavedMachine, started: Parameters<Engine['create']>[1]): Promise<Vmm> {
+    return this.create(spec, started)
+  }
+
+  async compatibility(): Promise<Record<string, string>> {
+    return { vmm: 'fake 1' }
+  }
+
+  async mapsReadOnly(): Promise<boolean> {
+    return true
   }
 
   async adopt(): Promise<undefined> {
@@ -93,6 +109,8 @@ function fakeLink(behaviour: FakeBehaviour, accepted: Duplex[] = []): GuestLink 
     baseline: refuse,
     changes: refuse,
     patch: refuse,
+    park: refuse,
+    wake: () => {},
   }
 }
 

@@ -33,6 +33,9 @@ export class FakeMachines implements MachineAccess {
       memoryMib: request.memoryMib,
       vcpus: request.vcpus,
       createdAt: new Date().toISOString(),
+      startedFrom: 'boot',
+      template: null,
+      keepUntil: null,
       phases: [],
       error: null,
     }
@@ -43,6 +46,14 @@ export class FakeMachines implements MachineAccess {
   async destroy(userId: string, id: string): Promise<void> {
     this.get(userId, id)
     this.#machines.delete(id)
+  }
+
+  async suspend(userId: string, id: string): Promise<MachineInfo> {
+    return this.#become(userId, id, 'suspended')
+  }
+
+  async resume(userId: string, id: string): Promise<MachineInfo> {
+    return this.#become(userId, id, 'ready')
   }
 
   async exec(userId: string, id: string, request: ExecRequest): Promise<ExecResponse> {
@@ -84,5 +95,11 @@ export class FakeMachines implements MachineAccess {
   async writeFile(userId: string, id: string, path: string, body: Readable): Promise<void> {
     this.get(userId, id)
     this.files.set(path, await buffer(body))
+  }
+
+  #become(userId: string, id: string, state: MachineInfo['state']): MachineInfo {
+    const machine = { ...this.get(userId, id), state }
+    this.#machines.set(id, machine)
+    return machine
   }
 }

@@ -168,5 +168,9 @@ function blankTask(id: string, userId: string, request: TaskRequest): Task {
     files: [],
     hasPatch: false,
     phases: [],
+    template: request.template ?? null,
+    continues: request.continues ?? null,
+    fork: request.fork ?? false,
+    sessionId: null,
   }
 }

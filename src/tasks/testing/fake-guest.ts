@@ -96,6 +96,8 @@ export class FakeGuest {
       hello: unused,
       tree: unused,
       accept: unused,
+      park: unused,
+      wake: unused,
       start: async (id, spec) => {
         const process = new FakeProcess(spec)
         this.processes.set(id, process)

@@ -155,6 +155,9 @@ export function machineInfo(id: string, taskId: string | null, memoryMib: number
     memoryMib,
     vcpus: 2,
     createdAt: new Date(0).toISOString(),
+    startedFrom: 'boot',
+    template: null,
+    keepUntil: null,
     phases: [],
     error: null,
   }
