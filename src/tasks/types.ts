@@ -1,10 +1,15 @@
 import type { Readable } from 'node:stream'
-import type { ResultFile, Task, TaskQuery, TaskRequest, Upload } from '../contracts/task.ts'
+import type { ForkRequest, ResultFile, Task, TaskQuery, TaskRequest, Upload } from '../contracts/task.ts'
 
 /** Everything that can be asked of tasks. All calls are scoped to `userId`: another user's task is `not_found`. */
 export interface Tasks extends AsyncDisposable {
   /** Stores and queues a task. With an `idempotencyKey` seen before for this user: the same request gives the same task, another one `conflict`. */
   submit(userId: string, request: TaskRequest, options?: { idempotencyKey?: string }): Promise<Task>
+  /**
+   * Queues so many attempts at a prompt, each a task of its own that starts from a copy of this task's workspace and
+   * conversation. Rejects with `conflict` unless the task is final.
+   */
+  fork(userId: string, id: string, request: ForkRequest): Promise<Task[]>
   /** Keeps a workspace (a tar stream, checked only when a task unpacks it in its guest) for the next `submit` that names it. */
   upload(userId: string, tar: Readable): Promise<Upload>
   get(userId: string, id: string): Promise<Task>

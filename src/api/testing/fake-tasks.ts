@@ -3,8 +3,17 @@ import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { VivariumError } from '../../contracts/errors.ts'
 import { newId } from '../../contracts/ids.ts'
-import type { FinalStatus, ResultFile, Task, TaskQuery, TaskRequest, TaskStatus, Upload } from '../../contracts/task.ts'
-import { isFinal } from '../../contracts/task.ts'
+import type {
+  FinalStatus,
+  ForkRequest,
+  ResultFile,
+  Task,
+  TaskQuery,
+  TaskRequest,
+  TaskStatus,
+  Upload,
+} from '../../contracts/task.ts'
+import { isFinal, TaskRequest as TaskRequestSchema } from '../../contracts/task.ts'
 import { NO_TOKENS } from '../../contracts/usage.ts'
 import type { EventLog } from '../../events/types.ts'
 import type { Tasks } from '../../tasks/types.ts'
@@ -34,6 +43,13 @@ export class FakeTasks implements Tasks {
     await this.status(task.id, 'queued')
     this.#changed.emit('submit')
     return task
+  }
+
+  async fork(userId: string, id: string, { count, ...request }: ForkRequest): Promise<Task[]> {
+    const { status, agent } = await this.get(userId, id)
+    if (!isFinal(status)) throw new VivariumError('conflict', 'The task still runs; wait for its end.')
+    const attempt = TaskRequestSchema.parse({ ...request, agent, continues: id, fork: true })
+    return Promise.all(Array.from({ length: count }, () => this.submit(userId, attempt)))
   }
 
   /** Resolves with the newest task once there is one. */
@@ -80,8 +96,13 @@ export class FakeTasks implements Tasks {
   }
 
   async list(userId: string, query: TaskQuery): Promise<{ items: Task[] }> {
-    const mine = [...this.#tasks.values()].filter((task) => task.userId === userId)
-    return { items: mine.filter((task) => query.status === undefined || task.status === query.status).toReversed() }
+    const mine = [...this.#tasks.values()].filter(
+      (task) =>
+        task.userId === userId &&
+        (query.status === undefined || task.status === query.status) &&
+        (query.continues === undefined || task.continues === query.continues),
+    )
+    return { items: mine.toReversed() }
   }
 
   async cancel(userId: string, id: string): Promise<Task> {
