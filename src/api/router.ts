@@ -3,7 +3,8 @@ import { Problem } from '../contracts/errors.ts'
 import { EventList, TaskEvent } from '../contracts/event.ts'
 import { ExecRequest, ExecResponse, MachineInfo, MachineList } from '../contracts/machine.ts'
 import { ExecEvent, Me, VersionInfo } from '../contracts/server.ts'
-import { ResultFile, Task, TaskList, TaskRequest, Upload } from '../contracts/task.ts'
+import { ForkRequest, ResultFile, Task, TaskList, TaskRequest, Upload } from '../contracts/task.ts'
+import { Template, TemplateEvent, TemplateList } from '../contracts/template.ts'
 import { UsageRow } from '../contracts/usage.ts'
 import { ApiKey, NewApiKey, User } from '../contracts/user.ts'
 import { validationHook } from './problem.ts'
@@ -25,6 +26,7 @@ function named<Schema extends z.ZodType>(name: string, schema: Schema): Schema {
 const task = named('Task', Task)
 const event = named('TaskEvent', TaskEvent)
 const machine = named('Machine', MachineInfo)
+const template = named('Template', Template)
 
 /** The contracts as the API's document names them. */
 export const schemas = {
@@ -32,12 +34,16 @@ export const schemas = {
   task,
   taskRequest: named('TaskRequest', TaskRequest),
   taskList: TaskList.extend({ items: z.array(task) }),
+  forkRequest: named('ForkRequest', ForkRequest),
   event,
   eventList: EventList.extend({ items: z.array(event) }),
   fileList: z.object({ items: z.array(named('ResultFile', ResultFile)) }),
   upload: named('Upload', Upload),
   machine,
   machineList: MachineList.extend({ items: z.array(machine) }),
+  template,
+  templateList: TemplateList.extend({ items: z.array(template) }),
+  templateEvent: named('TemplateEvent', TemplateEvent),
   execRequest: named('ExecRequest', ExecRequest),
   execResponse: named('ExecResponse', ExecResponse),
   execEvent: named('ExecEvent', ExecEvent),

@@ -5,7 +5,7 @@ import type { User } from '../contracts/user.ts'
 import type { EventLog } from '../events/types.ts'
 import type { Usage } from '../gateway/types.ts'
 import type { Identity } from '../identity/types.ts'
-import type { MachineAccess } from '../machines/types.ts'
+import type { MachineAccess, Templates } from '../machines/types.ts'
 import type { Tasks } from '../tasks/types.ts'
 
 /** One number of `GET /metrics`. */
@@ -39,6 +39,7 @@ export interface ApiServices {
   tasks: Tasks
   events: EventLog
   machines: MachineAccess
+  templates: Templates
   identity: Identity
   usage: Usage
   assets: Assets

@@ -8,7 +8,8 @@ import { ResultFile, Task, TaskList, Upload } from '../contracts/task.ts'
 import { NewApiKey, User } from '../contracts/user.ts'
 import { exec, execStream } from './exec.ts'
 import { followTask } from './follow.ts'
-import { createHttp, type Http, segment } from './http.ts'
+import { createHttp, type Http, nothing, segment } from './http.ts'
+import { templatesClient } from './templates.ts'
 import type { ByteRange, ClientOptions, MachinesClient, TasksClient, VivariumClient } from './types.ts'
 
 const FileList = z.object({ items: z.array(ResultFile) })
@@ -20,6 +21,7 @@ export function createClient(options: ClientOptions): VivariumClient {
     url: http.base,
     tasks: tasksClient(http),
     vms: machinesClient(http),
+    templates: templatesClient(http),
     users: {
       list: async (call) => (await http.json(UserList, 'GET', '/users', call)).items,
       create: async (name, call) => http.json(User, 'POST', '/users', { ...call, json: { name } }),
@@ -50,6 +52,8 @@ function tasksClient(http: Http): TasksClient {
     get: async (id, call) => http.json(Task, 'GET', at(id), call),
     list: async (query = {}, call = {}) => http.json(TaskList, 'GET', '/tasks', { ...call, query }),
     cancel: async (id, call) => http.json(Task, 'POST', at(id, '/cancel'), call),
+    fork: async (id, request, call = {}) =>
+      (await http.json(TaskList, 'POST', at(id, '/fork'), { ...call, json: request })).items,
     remove: async (id, call) => nothing(http.send('DELETE', at(id), call)),
     events: async (id, query = {}, call = {}) => http.json(EventList, 'GET', at(id, '/events'), { ...call, query }),
     follow: (id, { from = 1, signal } = {}) => followTask(http, id, { from, signal }),
@@ -73,6 +77,8 @@ function machinesClient(http: Http): MachinesClient {
     get: async (id, call) => http.json(MachineInfo, 'GET', at(id), call),
     create: async (request = {}, call = {}) => http.json(MachineInfo, 'POST', '/vms', { ...call, json: request }),
     destroy: async (id, call) => nothing(http.send('DELETE', at(id), call)),
+    suspend: async (id, call) => http.json(MachineInfo, 'POST', at(id, '/suspend'), call),
+    resume: async (id, call) => http.json(MachineInfo, 'POST', at(id, '/resume'), call),
     exec: async (id, request, call) => exec(http, id, request, call),
     execStream: (id, request, call) => execStream(http, id, request, call),
     readFile: async (id, path, call = {}) => http.download(at(id, '/files'), { ...call, query: { path } }),
@@ -97,9 +103,4 @@ function pathSegments(path: string): string {
 
 function rangeHeader(range: ByteRange): string {
   return `bytes=${range.start}-${range.end ?? ''}`
-}
-
-/** Waits for an answer that says nothing, and frees its connection. */
-async function nothing(response: Promise<Response>): Promise<void> {
-  await (await response).body?.cancel()
 }

@@ -68,6 +68,11 @@ export function segment(text: string): string {
   return encodeURIComponent(text)
 }
 
+/** Waits for an answer that says nothing, and frees its connection. */
+export async function nothing(response: Promise<Response>): Promise<void> {
+  await (await response).body?.cancel()
+}
+
 function buildRequest(method: string, url: string, init: CallInit): Request {
   const headers = new Headers(init.headers)
   const signal = init.signal === undefined ? {} : { signal: init.signal }

@@ -3,7 +3,8 @@ import type { z } from 'zod'
 import type { EventList, TaskEvent } from '../contracts/event.ts'
 import type { ExecRequest, ExecResponse, MachineInfo, MachineRequest } from '../contracts/machine.ts'
 import type { ExecEvent, Health, Me, Ready, VersionInfo } from '../contracts/server.ts'
-import type { ResultFile, Task, TaskList, TaskQuery, TaskRequestInput, Upload } from '../contracts/task.ts'
+import type { ForkRequest, ResultFile, Task, TaskList, TaskQuery, TaskRequestInput, Upload } from '../contracts/task.ts'
+import type { Template, TemplateEvent, TemplateRequest } from '../contracts/template.ts'
 import type { UsageGrouping, UsageRow } from '../contracts/usage.ts'
 import type { ApiKey, NewApiKey, User } from '../contracts/user.ts'
 
@@ -44,6 +45,8 @@ export interface TasksClient {
   /** Newest first. */
   list(query?: Partial<TaskQuery>, options?: CallOptions): Promise<TaskList>
   cancel(id: string, options?: CallOptions): Promise<Task>
+  /** Branches off from a finished task: so many attempts, each a task of its own. */
+  fork(id: string, request: z.input<typeof ForkRequest>, options?: CallOptions): Promise<Task[]>
   /** Forgets a finished task and its files. */
   remove(id: string, options?: CallOptions): Promise<void>
   /** One page of stored events. */
@@ -69,6 +72,10 @@ export interface MachinesClient {
   /** Resolves when the machine is ready. */
   create(request?: z.input<typeof MachineRequest>, options?: CallOptions): Promise<MachineInfo>
   destroy(id: string, options?: CallOptions): Promise<void>
+  /** Saves it to disk and frees its memory; resolves when it is saved. */
+  suspend(id: string, options?: CallOptions): Promise<MachineInfo>
+  /** Resolves when it goes on. */
+  resume(id: string, options?: CallOptions): Promise<MachineInfo>
   /** Runs a command to its end; output beyond 1 MiB per stream is dropped. Giving up kills it. */
   exec(id: string, request: z.input<typeof ExecRequest>, options?: CallOptions): Promise<ExecResponse>
   /** The same, live; the last piece is `exit`. Leaving early kills the command. */
@@ -77,11 +84,23 @@ export interface MachinesClient {
   writeFile(id: string, path: string, body: Readable | Uint8Array, options?: CallOptions): Promise<void>
 }
 
+export interface TemplatesClient {
+  list(options?: CallOptions): Promise<Template[]>
+  /** Resolves when the template is there; `onProgress` hears of what goes on until then. Giving up ends the build. */
+  build(
+    request?: z.input<typeof TemplateRequest>,
+    options?: CallOptions & { onProgress?: (event: TemplateEvent & { kind: 'progress' }) => void },
+  ): Promise<Template>
+  /** Removes every size of it. */
+  remove(name: string, options?: CallOptions): Promise<void>
+}
+
 /** The REST API, typed. Every call rejects with the VivariumError the server answered with. */
 export interface VivariumClient {
   readonly url: string
   tasks: TasksClient
   vms: MachinesClient
+  templates: TemplatesClient
   users: {
     list(options?: CallOptions): Promise<User[]>
     create(name: string, options?: CallOptions): Promise<User>

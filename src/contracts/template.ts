@@ -37,3 +37,15 @@ export const TemplateRequest = z.strictObject({
   rebuild: z.boolean().default(false),
 })
 export type TemplateRequest = z.infer<typeof TemplateRequest>
+
+/** One message of `POST /templates` over SSE; `done` comes last. `fraction` goes from 0 to 1. */
+export const TemplateEvent = z.discriminatedUnion('kind', [
+  z.object({
+    kind: z.literal('progress'),
+    step: z.string(),
+    fraction: z.number().optional(),
+    detail: z.string().optional(),
+  }),
+  z.object({ kind: z.literal('done'), template: Template }),
+])
+export type TemplateEvent = z.infer<typeof TemplateEvent>

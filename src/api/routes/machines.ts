@@ -28,10 +28,26 @@ const get = createRoute({
 const create = createRoute({
   method: 'post',
   path: '/vms',
-  summary: 'Boot a machine without a task; answers when it is ready',
+  summary: 'Start a machine without a task; answers when it is ready',
   middleware: jsonBody(),
   request: { body: takes(MachineRequest) },
   responses: { 201: answers(schemas.machine, 'The machine'), ...problems },
+})
+
+const suspend = createRoute({
+  method: 'post',
+  path: '/vms/{id}/suspend',
+  summary: 'Save a machine to disk and free its memory; what runs in it goes on once it is resumed',
+  request: { params },
+  responses: { 200: answers(schemas.machine, 'The machine, suspended'), ...problems },
+})
+
+const resume = createRoute({
+  method: 'post',
+  path: '/vms/{id}/resume',
+  summary: 'Let a suspended machine go on; using it does the same',
+  request: { params },
+  responses: { 200: answers(schemas.machine, 'The machine, ready'), ...problems },
 })
 
 const destroy = createRoute({
@@ -73,6 +89,10 @@ export function machineRoutes({ machines }: ApiServices, options: ApiOptions) {
     const machine = await machines.create(c.get('user').id, c.req.valid('json'), c.req.raw.signal)
     return c.json(machine, 201, { location: `/api/v1/vms/${machine.id}` })
   })
+  router.openapi(suspend, async (c) => c.json(await machines.suspend(c.get('user').id, c.req.valid('param').id), 200))
+  router.openapi(resume, async (c) =>
+    c.json(await machines.resume(c.get('user').id, c.req.valid('param').id, c.req.raw.signal), 200),
+  )
   router.openapi(destroy, async (c) => {
     await machines.destroy(c.get('user').id, c.req.valid('param').id)
     return c.body(null, 204)

@@ -51,6 +51,16 @@ const cancel = createRoute({
   responses: { 200: answers(schemas.task, 'The task'), ...problems },
 })
 
+const fork = createRoute({
+  method: 'post',
+  path: '/tasks/{id}/fork',
+  summary:
+    'Branch off from a finished task: so many attempts, each a task with a copy of its workspace and conversation',
+  middleware: jsonBody(),
+  request: { params, body: takes(schemas.forkRequest) },
+  responses: { 202: answers(schemas.taskList, 'The attempts, queued'), ...problems },
+})
+
 const remove = createRoute({
   method: 'delete',
   path: '/tasks/{id}',
@@ -83,6 +93,10 @@ export function taskRoutes({ tasks }: ApiServices, options: ApiOptions) {
   router.openapi(list, async (c) => c.json(await tasks.list(c.get('user').id, c.req.valid('query')), 200))
   router.openapi(get, async (c) => c.json(await tasks.get(c.get('user').id, c.req.valid('param').id), 200))
   router.openapi(cancel, async (c) => c.json(await tasks.cancel(c.get('user').id, c.req.valid('param').id), 200))
+  router.openapi(fork, async (c) => {
+    const items = await tasks.fork(c.get('user').id, c.req.valid('param').id, c.req.valid('json'))
+    return c.json({ items }, 202)
+  })
   router.openapi(remove, async (c) => {
     await tasks.remove(c.get('user').id, c.req.valid('param').id)
     return c.body(null, 204)

@@ -6,6 +6,7 @@ import type { ApiOptions, ApiServices } from '../types.ts'
 import { FakeLog } from './fake-log.ts'
 import { FakeMachines } from './fake-machines.ts'
 import { FakeTasks } from './fake-tasks.ts'
+import { FakeTemplates } from './fake-templates.ts'
 
 /** Two people: the owner with the key `vv_owner`, and ada with `vv_ada`. */
 class FakeIdentity implements Identity {
@@ -80,6 +81,7 @@ export function fakeServices() {
   const log = new FakeLog()
   const tasks = new FakeTasks(log)
   const machines = new FakeMachines()
+  const templates = new FakeTemplates()
   const identity = new FakeIdentity()
   const errors: VivariumError[] = []
   const web: Record<string, string> = {
@@ -91,6 +93,7 @@ export function fakeServices() {
     tasks,
     events: log,
     machines,
+    templates,
     identity,
     usage: {
       query: async ({ userId, by }) => [
@@ -112,7 +115,7 @@ export function fakeServices() {
     gauges: () => [{ name: 'vivarium_machines', help: 'Machines.', value: 2, labels: { state: 'ready' } }],
     onError: (error) => errors.push(error),
   }
-  return { services, tasks, log, machines, identity, errors }
+  return { services, tasks, log, machines, templates, identity, errors }
 }
 
 export const fakeOptions: ApiOptions = {
