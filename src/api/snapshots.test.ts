@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { createClient } from '../client/client.ts'
-import type { TemplateEvent } from '../contracts/template.ts'
+import type { BuildProgress } from '../client/types.ts'
 import { createApp } from './app.ts'
 import { fakeOptions, fakeServices } from './testing/fake-services.ts'
 
@@ -24,9 +24,9 @@ test('a machine is started from a template, suspended and resumed, by its user o
 
 test('a template is built with progress, listed for everybody, and removed', async () => {
   const { ada, owner, templates } = setUp()
-  const news: TemplateEvent[] = []
-  const built = await owner.templates.build({ name: 'web', vcpus: 4 }, { onProgress: (event) => news.push(event) })
-  expect(news).toEqual([{ kind: 'progress', step: 'boot', fraction: 0.25 }])
+  const news: BuildProgress[] = []
+  const built = await owner.templates.build({ name: 'web', vcpus: 4 }, { onProgress: (update) => news.push(update) })
+  expect(news).toEqual([{ step: 'boot', fraction: 0.25 }])
   expect(templates.requests).toEqual([{ name: 'web', memoryMib: 2048, vcpus: 4, rebuild: false }])
   expect(await ada.templates.list()).toEqual([built])
   await owner.templates.remove('web')

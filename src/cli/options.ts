@@ -14,6 +14,17 @@ export function number(name: string): (text: string) => number {
   }
 }
 
+/** Commander parser of `--keep-vm [SECONDS]`, which also takes the word after it where that is no option. */
+export function keepVmSeconds(text: string): number {
+  const seconds = Number(text)
+  if (Number.isInteger(seconds) && seconds > 0) return seconds
+  throw new VivariumError(
+    'invalid_request',
+    `--keep-vm takes a number of seconds, not "${text}": write --keep-vm=3600, or put --keep-vm after the prompt.`,
+    { field: 'keep-vm' },
+  )
+}
+
 /** Commander parser of an option that may be given several times. */
 export function collect(value: string, previous: string[]): string[] {
   return [...previous, value]

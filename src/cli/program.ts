@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander'
 import { toVivariumError } from '../contracts/errors.ts'
 import { VERSION } from '../version.ts'
 import { registerConnect } from './commands/connect.ts'
+import { registerForks } from './commands/forks.ts'
 import { registerHost } from './commands/host.ts'
 import { registerMachines } from './commands/machines.ts'
 import { registerMcp } from './commands/mcp.ts'
@@ -9,6 +10,7 @@ import { registerPeople } from './commands/people.ts'
 import { registerRun } from './commands/run.ts'
 import { registerServe } from './commands/serve.ts'
 import { registerTasks } from './commands/tasks.ts'
+import { registerTemplates } from './commands/templates.ts'
 import type { Io } from './io.ts'
 
 /** Exit codes of our own: what the user can mend, and what is ours to mend. A command's or agent's own code passes through. */
@@ -30,7 +32,9 @@ export async function runCommand(argv: string[], io: Io): Promise<number> {
   registerServe(program, io)
   registerRun(program, io, exitWith)
   registerTasks(program, io)
+  registerForks(program, io, exitWith)
   registerMachines(program, io, exitWith)
+  registerTemplates(program, io)
   registerMcp(program, io)
   registerConnect(program, io)
   registerPeople(program, io)

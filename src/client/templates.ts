@@ -27,7 +27,8 @@ async function build(
       if (message.event === 'comment') continue
       const event = TemplateEvent.parse(JSON.parse(message.data))
       if (event.kind === 'done') return event.template
-      onProgress?.(event)
+      const { step, fraction, detail } = event
+      onProgress?.({ step, ...(fraction !== undefined && { fraction }), ...(detail !== undefined && { detail }) })
     }
   } catch (error) {
     signal?.throwIfAborted()

@@ -4,7 +4,7 @@ import type { EventList, TaskEvent } from '../contracts/event.ts'
 import type { ExecRequest, ExecResponse, MachineInfo, MachineRequest } from '../contracts/machine.ts'
 import type { ExecEvent, Health, Me, Ready, VersionInfo } from '../contracts/server.ts'
 import type { ForkRequest, ResultFile, Task, TaskList, TaskQuery, TaskRequestInput, Upload } from '../contracts/task.ts'
-import type { Template, TemplateEvent, TemplateRequest } from '../contracts/template.ts'
+import type { Template, TemplateRequest } from '../contracts/template.ts'
 import type { UsageGrouping, UsageRow } from '../contracts/usage.ts'
 import type { ApiKey, NewApiKey, User } from '../contracts/user.ts'
 
@@ -84,12 +84,19 @@ export interface MachinesClient {
   writeFile(id: string, path: string, body: Readable | Uint8Array, options?: CallOptions): Promise<void>
 }
 
+/** A step of a build; `fraction` goes from 0 to 1 where it can be known. */
+export interface BuildProgress {
+  step: string
+  fraction?: number
+  detail?: string
+}
+
 export interface TemplatesClient {
   list(options?: CallOptions): Promise<Template[]>
   /** Resolves when the template is there; `onProgress` hears of what goes on until then. Giving up ends the build. */
   build(
     request?: z.input<typeof TemplateRequest>,
-    options?: CallOptions & { onProgress?: (event: TemplateEvent & { kind: 'progress' }) => void },
+    options?: CallOptions & { onProgress?: (update: BuildProgress) => void },
   ): Promise<Template>
   /** Removes every size of it. */
   remove(name: string, options?: CallOptions): Promise<void>
@@ -113,7 +120,10 @@ export interface VivariumClient {
     remove(id: string, options?: CallOptions): Promise<void>
   }
   me(options?: CallOptions): Promise<Me>
-  usage(query?: { by?: UsageGrouping; since?: string }, options?: CallOptions): Promise<UsageRow[]>
+  usage(
+    query?: { by?: UsageGrouping; split?: UsageGrouping; since?: string; task?: string; limit?: number },
+    options?: CallOptions,
+  ): Promise<UsageRow[]>
   health(options?: CallOptions): Promise<Health>
   /** Rejects with the reason where the server can't run tasks. */
   ready(options?: CallOptions): Promise<Ready>

@@ -49,11 +49,13 @@ export class FakeMachines implements MachineAccess {
   }
 
   async suspend(userId: string, id: string): Promise<MachineInfo> {
-    return this.#become(userId, id, 'suspended')
+    this.get(userId, id)
+    return this.change(id, { state: 'suspended' })
   }
 
   async resume(userId: string, id: string): Promise<MachineInfo> {
-    return this.#become(userId, id, 'ready')
+    this.get(userId, id)
+    return this.change(id, { state: 'ready' })
   }
 
   async exec(userId: string, id: string, request: ExecRequest): Promise<ExecResponse> {
@@ -97,9 +99,12 @@ export class FakeMachines implements MachineAccess {
     this.files.set(path, await buffer(body))
   }
 
-  #become(userId: string, id: string, state: MachineInfo['state']): MachineInfo {
-    const machine = { ...this.get(userId, id), state }
-    this.#machines.set(id, machine)
-    return machine
+  /** Makes a machine something else, as time or a task would. */
+  change(id: string, change: Partial<MachineInfo>): MachineInfo {
+    const machine = this.#machines.get(id)
+    if (machine === undefined) throw new Error(`no machine ${id}`)
+    const changed = { ...machine, ...change }
+    this.#machines.set(id, changed)
+    return changed
   }
 }

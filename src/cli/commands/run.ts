@@ -1,9 +1,9 @@
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import type { VivariumClient } from '../../client/types.ts'
 import type { Task, TaskRequestInput } from '../../contracts/task.ts'
 import { connect } from '../connection.ts'
 import { readStdin, type Io } from '../io.ts'
-import { collect, number, parseRepo, readInputFile } from '../options.ts'
+import { collect, keepVmSeconds, number, parseRepo, readInputFile } from '../options.ts'
 import { watchTask } from '../watch.ts'
 import { packWorkspace } from '../workspace.ts'
 
@@ -22,6 +22,9 @@ interface RunOptions {
   repo?: string
   allow: string[]
   priority?: TaskRequestInput['priority']
+  template?: string
+  continue?: string
+  keepVm?: number
 }
 
 export function registerRun(program: Command, io: Io, exitWith: (code: number) => void): void {
@@ -43,6 +46,16 @@ export function registerRun(program: Command, io: Io, exitWith: (code: number) =
     .option('--repo <url[#ref]>', 'clone a repository into the workspace')
     .option('--allow <host>', 'let the machine reach this host (repeatable)', collect, [])
     .option('--priority <level>', 'low, normal or high')
+    .option('--template <name>', 'start from this template instead of the plain one (see "vivarium template list")')
+    .option('--continue <task>', 'go on from a finished task: same workspace, same conversation')
+    .addOption(
+      new Option(
+        '--keep-vm [seconds]',
+        'keep the machine for so long afterwards, for exec and follow-ups (default: 3600)',
+      )
+        .preset('3600')
+        .argParser(keepVmSeconds),
+    )
     .action(async (prompt: string, options: RunOptions) => {
       const client = await connect(io, { start: true })
       // Not given up by an interrupt: a request that is cut off may have queued the task, which nobody would then cancel.
@@ -53,8 +66,20 @@ export function registerRun(program: Command, io: Io, exitWith: (code: number) =
       }
       const finished = await watchTask(io, client, task, options.json === true ? io.note : io.print)
       if (options.json === true) io.print(JSON.stringify(finished))
+      if (options.keepVm !== undefined) await tellKept(io, client, finished)
       exitWith(exitCodeOf(finished))
     })
+}
+
+/** What a machine that was kept is good for. A task that failed before it had one leaves none. */
+async function tellKept(io: Io, client: VivariumClient, task: Task): Promise<void> {
+  const machine = (await client.vms.list()).find((vm) => vm.id === task.vmId)
+  if (machine === undefined || machine.keepUntil === null) return
+  io.note(`${machine.id} is kept until ${machine.keepUntil}:`)
+  io.note(`  vivarium exec ${machine.id} -- COMMAND          look into it`)
+  io.note(`  vivarium run --continue ${task.id} "PROMPT"   go on`)
+  io.note(`  vivarium fork ${task.id} --count 3 "PROMPT"   try several ways`)
+  io.note(`  vivarium destroy ${machine.id}                  let it go`)
 }
 
 function leftOut(io: Io): (path: string) => void {
@@ -86,6 +111,9 @@ async function requestOf(
     uploadId: upload?.id,
     repo: options.repo === undefined ? undefined : parseRepo(options.repo),
     network: options.allow.length > 0 ? { allow: options.allow } : undefined,
+    template: options.template,
+    continues: options.continue,
+    keepVmSeconds: options.keepVm,
   }
   return Object.fromEntries(Object.entries(wanted).filter(([, value]) => value !== undefined)) as TaskRequestInput
 }
