@@ -27,7 +27,11 @@ export const TaskOutput = z.object({
   file_count: z.int().describe('Number of files; more than are listed where it is large'),
   cost_usd: z.number(),
   turns: z.int(),
-  vm_id: z.string().nullable(),
+  vm_id: z
+    .string()
+    .nullable()
+    .describe('The VM it runs in; once it is done, only a VM that was kept, for exec_in_vm and read_vm_file'),
+  vm_kept_until: z.string().nullable().describe('When a kept VM will be destroyed'),
 })
 export type TaskOutput = z.input<typeof TaskOutput>
 
@@ -35,7 +39,14 @@ export function fileOutputs(task: Pick<Task, 'files'>): z.input<typeof FileOutpu
   return task.files.slice(0, MAX_FILES).map(({ path, size, mimeType }) => ({ path, size, mime_type: mimeType }))
 }
 
-export function taskOutput(task: Task, output: string): TaskOutput {
+/** How a task stands now; `output` is the end of what it printed. */
+export async function taskOutput(
+  client: VivariumClient,
+  task: Task,
+  output: string,
+  signal: AbortSignal,
+): Promise<TaskOutput> {
+  const vm = await machineOf(client, task, signal)
   return {
     task_id: task.id,
     status: task.status,
@@ -48,8 +59,20 @@ export function taskOutput(task: Task, output: string): TaskOutput {
     file_count: task.files.length,
     cost_usd: task.costUsd,
     turns: task.turns,
-    vm_id: task.vmId,
+    vm_id: vm.id,
+    vm_kept_until: vm.keepUntil,
   }
+}
+
+/** A finished task's machine is mostly gone; naming it then would only invite calls that fail. */
+async function machineOf(
+  client: VivariumClient,
+  task: Task,
+  signal: AbortSignal,
+): Promise<{ id: string | null; keepUntil: string | null }> {
+  if (task.vmId === null || !isFinal(task.status)) return { id: task.vmId, keepUntil: null }
+  const kept = (await client.vms.list({ signal })).find((machine) => machine.id === task.vmId)
+  return { id: kept?.id ?? null, keepUntil: kept?.keepUntil ?? null }
 }
 
 /** The closing words of an agent are mostly short; a whole book of them would be cut by the client instead. */

@@ -170,3 +170,40 @@ test('a folder of this machine is sent as a workspace over stdio', async () => {
   expect(mcp.tasks.uploads.map(String)).toEqual(['tar of /some/folder'])
   expect(mcp.tasks.requests[0]?.uploadId).toMatch(/^w_/)
 })
+
+test('a follow-up says what it goes on from, a fork also that it branches off', async () => {
+  await using mcp = await setUpMcp()
+  const client = await mcp.connect('http', 'modern')
+  await call(client, 'start_task', { prompt: 'first', template: 'web', keep_vm_seconds: 60 })
+  const { id } = await mcp.tasks.submitted()
+  await mcp.tasks.finish(id)
+  await call(client, 'start_task', { prompt: 'and then', continues: id })
+  await call(client, 'start_task', { prompt: 'otherwise', continues: id, fork: true })
+  expect(mcp.tasks.requests).toMatchObject([
+    { template: 'web', keepVmSeconds: 60 },
+    { prompt: 'and then', continues: id },
+    { prompt: 'otherwise', continues: id, fork: true },
+  ])
+  const lost = await call(client, 'start_task', { prompt: 'x', fork: true })
+  expect(lost.text).toContain('fork needs continues')
+})
+
+test('the machine of a finished task is named as long as it is there, and until when', async () => {
+  await using mcp = await setUpMcp()
+  const client = await mcp.connect('http', 'modern')
+  const keepUntil = '2026-12-01T00:00:00.000Z'
+  await call(client, 'start_task', { prompt: 'x', keep_vm_seconds: 60 })
+  const { id } = await mcp.tasks.submitted()
+  const vm = await mcp.machines.create(mcp.identity.ada.id, { memoryMib: 512, vcpus: 1 })
+  await mcp.tasks.status(id, 'running', { vmId: vm.id })
+  const status = async () => (await call(client, 'get_task_status', { task_id: id })).structured
+  expect(await status()).toMatchObject({ vm_id: vm.id, vm_kept_until: null })
+  mcp.machines.change(vm.id, { state: 'suspended', keepUntil })
+  await mcp.tasks.finish(id)
+  expect(await status()).toMatchObject({ vm_id: vm.id, vm_kept_until: keepUntil })
+  expect((await call(client, 'list_vms')).structured).toMatchObject({
+    vms: [{ vm_id: vm.id, state: 'suspended', kept_until: keepUntil }],
+  })
+  await call(client, 'destroy_vm', { vm_id: vm.id })
+  expect(await status()).toMatchObject({ vm_id: null, vm_kept_until: null })
+})

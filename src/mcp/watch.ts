@@ -25,9 +25,10 @@ export async function watchTask(
     signal.throwIfAborted()
     if (!enough.signal.aborted) throw error
     // The log may be longer than the time to go through it was.
-    return taskOutput(await client.tasks.get(taskId, { signal }), await storedTail(client, taskId, signal))
+    const task = await client.tasks.get(taskId, { signal })
+    return taskOutput(client, task, await storedTail(client, taskId, signal), signal)
   } finally {
     clearTimeout(timer)
   }
-  return taskOutput(await client.tasks.get(taskId, { signal }), tail.text)
+  return taskOutput(client, await client.tasks.get(taskId, { signal }), tail.text, signal)
 }

@@ -1,7 +1,7 @@
 import type { McpServer } from '@modelcontextprotocol/server'
 import { z } from 'zod'
 import { MachineId } from '../../contracts/ids.ts'
-import { EngineName, ExecRequest, MachineState } from '../../contracts/machine.ts'
+import { EngineName, ExecRequest, MachineInfo, MachineState } from '../../contracts/machine.ts'
 import { GuestPath } from '../../contracts/paths.ts'
 import { FileContent, MAX_TEXT_BYTES, renderFile } from '../file-content.ts'
 import { addTool } from '../tool.ts'
@@ -17,6 +17,9 @@ const MachineOutput = z.object({
   memory_mib: z.int(),
   vcpus: z.int(),
   created_at: z.string(),
+  started_from: MachineInfo.shape.startedFrom,
+  template: z.string().nullable(),
+  kept_until: z.string().nullable().describe('When a VM whose task is done will be destroyed'),
 })
 
 /** Both streams together must stay below what a client hands to its model whole. */
@@ -38,7 +41,8 @@ export function addMachineTools(server: McpServer, environment: ToolEnvironment)
   addTool(server, environment, {
     name: 'list_vms',
     title: 'List microVMs',
-    description: 'The microVMs that exist now, and the task each one runs.',
+    description:
+      'The microVMs that exist now, and the task each one runs or ran. One that is suspended goes on by itself when it is used.',
     input: z.object({}),
     output: z.object({ vms: z.array(MachineOutput) }),
     annotations: { readOnlyHint: true, idempotentHint: true, openWorldHint: false },
@@ -52,6 +56,9 @@ export function addMachineTools(server: McpServer, environment: ToolEnvironment)
         memory_mib: machine.memoryMib,
         vcpus: machine.vcpus,
         created_at: machine.createdAt,
+        started_from: machine.startedFrom,
+        template: machine.template,
+        kept_until: machine.keepUntil,
       }))
       return { structured: { vms } }
     },

@@ -35,6 +35,19 @@ const taskArguments = z.object({
   repo_ref: Repo.shape.ref.describe('Its branch, tag or commit'),
   allow_hosts: NetworkPolicy.shape.allow.optional().describe('Hosts the VM may reach, e.g. "*.example.com"'),
   priority: shape.priority,
+  continues: shape.continues.describe(
+    'The task_id of a finished task to go on from: the agent finds its workspace as that task left it and remembers its conversation. ' +
+      'Use it for follow-ups instead of repeating context',
+  ),
+  fork: shape.fork.describe(
+    'With continues: work on a copy, so that the same task can be gone on from again. Start several with fork to try different ways at once',
+  ),
+  template: shape.template.describe(
+    'Start from this prepared machine of the user’s (e.g. with dependencies installed) instead of a plain one',
+  ),
+  keep_vm_seconds: shape.keepVmSeconds.describe(
+    'Keep the VM for so long after the task’s end, for exec_in_vm, read_vm_file and faster follow-ups; left out, it is destroyed',
+  ),
 })
 
 const withWorkspace = taskArguments.extend({
@@ -135,7 +148,7 @@ export function addTaskTools(server: McpServer, environment: ToolEnvironment): v
     annotations: { readOnlyHint: true, idempotentHint: true, openWorldHint: false },
     async run({ task_id: taskId }, { signal }) {
       const task = await client.tasks.get(taskId, { signal })
-      return { structured: taskOutput(task, await storedTail(client, taskId, signal)) }
+      return { structured: await taskOutput(client, task, await storedTail(client, taskId, signal), signal) }
     },
   })
 
@@ -149,7 +162,7 @@ export function addTaskTools(server: McpServer, environment: ToolEnvironment): v
     async run({ task_id: taskId }, { signal }) {
       const task = await client.tasks.cancel(taskId)
       grace.takeOver(taskId)
-      return { structured: taskOutput(task, await storedTail(client, taskId, signal)) }
+      return { structured: await taskOutput(client, task, await storedTail(client, taskId, signal), signal) }
     },
   })
 }
@@ -157,6 +170,9 @@ export function addTaskTools(server: McpServer, environment: ToolEnvironment): v
 function toRequest(args: z.output<typeof taskArguments>): TaskRequestInput {
   if (args.repo_ref !== undefined && args.repo_url === undefined) {
     throw new VivariumError('invalid_request', 'repo_ref needs a repo_url.', { field: 'repoRef' })
+  }
+  if (args.fork === true && args.continues === undefined) {
+    throw new VivariumError('invalid_request', 'fork needs continues, the task to branch off from.', { field: 'fork' })
   }
   return {
     prompt: args.prompt,
@@ -171,5 +187,9 @@ function toRequest(args: z.output<typeof taskArguments>): TaskRequestInput {
     files: args.files?.map((file) => ({ path: file.path, contentBase64: file.content_base64 })),
     repo: args.repo_url === undefined ? undefined : { url: args.repo_url, ref: args.repo_ref },
     network: args.allow_hosts === undefined ? undefined : { allow: args.allow_hosts },
+    continues: args.continues,
+    fork: args.fork,
+    template: args.template,
+    keepVmSeconds: args.keep_vm_seconds,
   }
 }
