@@ -30,6 +30,8 @@ test.each([
   '2002:808:808::1',
   '2001:0:4136:e378::1',
   '2001:db8::1',
+  '2001:470:1:2:0:5efe:10.0.0.1',
+  '2001:470::200:5efe:7f00:1',
   'fe80::1',
   'fe80::1%eth0',
   'fc00::1',
@@ -54,6 +56,7 @@ test.each([
   '2606:4700::1111',
   '::ffff:1.1.1.1',
   '64:ff9b::808:808',
+  '2001:470:1:2:5efe:0:a00:1',
 ])('%s is public', (address) => {
   expect(isPublicAddress(address)).toBe(true)
 })
@@ -68,5 +71,6 @@ test('one address has one spelling', () => {
 test("this host's interfaces are its own, in every spelling; others are not", () => {
   expect(isOwnAddress('127.0.0.1')).toBe(true)
   expect(isOwnAddress('::ffff:127.0.0.1')).toBe(true)
+  expect(isOwnAddress('64:ff9b::127.0.0.1')).toBe(true)
   expect(isOwnAddress('1.1.1.1')).toBe(false)
 })

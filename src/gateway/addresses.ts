@@ -53,7 +53,13 @@ export function isPublicAddress(address: string): boolean {
   if (family === 4) return !privateV4.check(address, 'ipv4')
   if (family === 0 || address.includes('%')) return false
   if (carriersV6.check(address, 'ipv6')) return isPublicAddress(embeddedV4(address))
-  return publicV6.check(address, 'ipv6') && !privateV6.check(address, 'ipv6')
+  return publicV6.check(address, 'ipv6') && !privateV6.check(address, 'ipv6') && !isIsatap(address)
+}
+
+/** An interface identifier of ISATAP (RFC 5214): whatever the prefix, a router sends it on to the IPv4 address in it. */
+function isIsatap(address: string): boolean {
+  const [, , , , marker, kind] = groupsOf(address)
+  return kind === 0x5efe && (marker === 0 || marker === 0x200)
 }
 
 /**
@@ -61,7 +67,8 @@ export function isPublicAddress(address: string): boolean {
  * firewall that keeps the internet from this host's services.
  */
 export function isOwnAddress(address: string): boolean {
-  const canonical = canonicalAddress(address)
+  const isCarrier = isIPv6(address) && !address.includes('%') && carriersV6.check(address, 'ipv6')
+  const canonical = isCarrier ? embeddedV4(address) : canonicalAddress(address)
   const own = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? [])
   return own.some((each) => canonicalAddress(each.address) === canonical)
 }
@@ -75,7 +82,15 @@ export function canonicalAddress(address: string): string {
 
 /** The last 32 bits of an IPv6 address as an IPv4 one. */
 function embeddedV4(address: string): string {
-  const [high = '0', low = '0'] = new URL(`http://[${address}]`).hostname.slice(1, -1).split(':').slice(-2)
-  const bits = (Number.parseInt(high || '0', 16) << 16) | Number.parseInt(low || '0', 16)
-  return [24, 16, 8, 0].map((shift) => (bits >>> shift) & 255).join('.')
+  const [high = 0, low = 0] = groupsOf(address).slice(-2)
+  return [high >> 8, high & 255, low >> 8, low & 255].join('.')
+}
+
+/** The eight numbers of an IPv6 address. */
+function groupsOf(address: string): number[] {
+  const [head = '', tail] = new URL(`http://[${address}]`).hostname.slice(1, -1).split('::')
+  const numbers = (part: string) => (part === '' ? [] : part.split(':').map((group) => Number.parseInt(group, 16)))
+  if (tail === undefined) return numbers(head)
+  const [left, right] = [numbers(head), numbers(tail)]
+  return [...left, ...Array.from({ length: 8 - left.length - right.length }, () => 0), ...right]
 }
