@@ -6,6 +6,7 @@ import type { ApiServices, AppEnv } from './api/types.ts'
 import { assetNames, readAsset } from './assets.ts'
 import { createDiskBlobs } from './blobs/disk.ts'
 import type { Config } from './config/schema.ts'
+import type { MachineInfo } from './contracts/machine.ts'
 import type { DoctorHost } from './doctor/examine.ts'
 import { findVersions } from './doctor/versions.ts'
 import { createDeltaCoalescer } from './events/coalesce.ts'
@@ -13,6 +14,7 @@ import { openEventLog } from './events/log.ts'
 import type { EventLog } from './events/types.ts'
 import { sharedCredential } from './gateway/credentials.ts'
 import { createGateway } from './gateway/gateway.ts'
+import type { Gateway } from './gateway/types.ts'
 import { createUsage } from './gateway/usage.ts'
 import { createIdentity } from './identity/identity.ts'
 import type { Identity } from './identity/types.ts'
@@ -22,7 +24,7 @@ import { createGuestLink } from './link/link.ts'
 import { createMachineAccess } from './machines/access.ts'
 import { chooseEngine } from './machines/choose-engine.ts'
 import { hostLimits } from './machines/limits.ts'
-import { createMachines } from './machines/machines.ts'
+import { createMachines, NOBODY, type MachinesOptions, type WarmEgress } from './machines/machines.ts'
 import { createQemuEngine } from './machines/qemu/engine.ts'
 import type { Engine, MachineAccess, Machines } from './machines/types.ts'
 import { createMcpEndpoint } from './mcp/endpoint.ts'
@@ -54,6 +56,8 @@ export function composeHost(config: Config): Host {
 export interface Orchestrator extends AsyncDisposable {
   app: OpenAPIHono<AppEnv>
   identity: Identity
+  /** With its key at the very first start only. */
+  owner: Awaited<ReturnType<Identity['ensureOwner']>>
   tasks: Tasks
   events: EventLog
   machines: Machines
@@ -71,6 +75,7 @@ export async function compose(config: Config, log: Logger): Promise<Orchestrator
   const database = await openDatabase(join(config.home, 'vivarium.db'))
   stack.defer(() => database.destroy())
   const identity = createIdentity(database)
+  const owner = await identity.ensureOwner()
   const events = stack.use(await openEventLog({ database, payloadDir: join(config.home, 'payloads') }))
   const blobs = await createDiskBlobs(join(config.home, 'blobs'))
   const gateway = createGateway({
@@ -90,6 +95,9 @@ export async function compose(config: Config, log: Logger): Promise<Orchestrator
       diskDir: join(config.home, 'machines'),
       scratchMib: config.machines.scratchMib,
       limits: hostLimits(),
+      suspendIdleMs: config.machines.suspendIdleSeconds * 1000,
+      templates: templateOptions(config, identity),
+      warmEgress: (machineId, allow) => warmEgress(gateway, owner.user.id, machineId, allow),
       linkFactory: ({ machineId, timeScale }) =>
         createGuestLink({ name: machineId, timeScale, log: (message) => log.debug({ machineId }, message) }),
       log,
@@ -114,6 +122,7 @@ export async function compose(config: Config, log: Logger): Promise<Orchestrator
     tasks,
     events,
     machines: access,
+    templates: machines.templates,
     identity,
     usage: createUsage(database),
     assets: dashboardAssets(),
@@ -141,6 +150,7 @@ export async function compose(config: Config, log: Logger): Promise<Orchestrator
   return {
     app,
     identity,
+    owner,
     tasks,
     events,
     machines,
@@ -151,9 +161,33 @@ export async function compose(config: Config, log: Logger): Promise<Orchestrator
         log.warn({ machines: removed }, 'removed machines of an orchestrator that did not stop in order')
       await tasks.recover()
     },
-    isBusy: () => tasks.activeCount() > 0 || machines.list().length > 0,
+    isBusy: () => tasks.activeCount() > 0 || machines.list().some(isLostByStopping),
     [Symbol.asyncDispose]: () => ownership.disposeAsync(),
   }
+}
+
+/** Null where templates are switched off. They lie in the cache folder: they can be rebuilt, and several data folders share them. */
+function templateOptions({ template, cacheDir }: Config, identity: Identity): MachinesOptions['templates'] {
+  if (!template.enabled) return null
+  return {
+    folder: join(cacheDir, 'templates'),
+    maxBytes: template.diskMib * 1024 ** 2,
+    memory: template.memory,
+    severalUsers: async () => (await identity.listUsers()).length > 1,
+    warm: template.warm,
+  }
+}
+
+/** The way out of a machine in which a template is made: the owner's. */
+function warmEgress(gateway: Gateway, userId: string, machineId: string, allow: readonly string[]): WarmEgress {
+  const policy = { allow: [...allow] }
+  const session = gateway.open({ machineId, userId, taskId: null, policy, maxCostUsd: undefined })
+  return { accept: (socket) => session.accept(socket), [Symbol.asyncDispose]: () => session.close() }
+}
+
+/** Ready machines are nobody's, and a suspended one is there again after the next start. */
+function isLostByStopping({ userId, state }: MachineInfo): boolean {
+  return userId !== NOBODY && state !== 'suspended'
 }
 
 /** The dashboard's files, of those the program has. */

@@ -3,8 +3,8 @@ import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { toVivariumError } from '../contracts/errors.ts'
-import { publish } from './atomic.ts'
-import { lockFile } from './lock.ts'
+import { publish } from '../files/atomic.ts'
+import { lockFile } from '../files/lock.ts'
 import type { Progress } from './types.ts'
 
 /** A build takes minutes on a slow mirror; a process that waits longer than this for another one's build gives up. */
@@ -32,7 +32,7 @@ export async function buildOnce({ folder, place, progress, signal, build }: Once
   await mkdir(folder, { recursive: true, mode: 0o755 })
   const status = join(folder, 'build.json')
   const onWait = () => progress({ ...readStatus(status), detail: 'another process is building' })
-  using _lock = await lockFile(join(folder, 'build.lock'), { timeoutMs: WAIT_MS, onWait, signal })
+  using _lock = await lockFile(join(folder, 'build.lock'), { code: 'image_failed', timeoutMs: WAIT_MS, onWait, signal })
   if (existsSync(place)) return
   await removeLeftovers(folder)
   const work = join(folder, `${TEMPORARY}${process.pid}`)

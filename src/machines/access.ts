@@ -2,11 +2,16 @@ import { VivariumError } from '../contracts/errors.ts'
 import { newId } from '../contracts/ids.ts'
 import type { MachineInfo } from '../contracts/machine.ts'
 import type { Gateway } from '../gateway/types.ts'
+import type { GuestLink } from '../link/types.ts'
 import { runCommand, streamCommand } from './exec.ts'
-import type { Machine, MachineAccess, Machines } from './types.ts'
+import { NOBODY } from './machines.ts'
+import type { MachineAccess, MachineLease, Machines } from './types.ts'
 
 /** Files are streamed, so this bounds time and disk of a client, not memory here. */
 const MAX_FILE_BYTES = 4 * 1024 ** 3
+
+/** States in which a machine can be used, at once or once it is resumed. */
+const USABLE: ReadonlySet<MachineInfo['state']> = new Set(['ready', 'suspended', 'suspending', 'resuming'])
 
 export interface MachineAccessOptions {
   machines: Machines
@@ -22,7 +27,9 @@ export function createMachineAccess({ machines, gateway, capacity }: MachineAcce
 
   /** A task waits in the queue for its place; somebody who asks for a machine is told that there is none. */
   function refuseIfFull(memoryMib: number): void {
-    const present = new Map([...askedFor, ...machines.list().map((info) => [info.id, info.memoryMib] as const)])
+    // Ready machines make room by themselves; suspended ones take none.
+    const running = machines.list().filter(({ userId, state }) => userId !== NOBODY && state !== 'suspended')
+    const present = new Map([...askedFor, ...running.map((info) => [info.id, info.memoryMib] as const)])
     const memory = present.values().reduce((sum, mib) => sum + mib, memoryMib)
     if (present.size < capacity.maxMachines && memory <= capacity.totalMemoryMib) return
     const limits = `${capacity.maxMachines} machines with ${capacity.totalMemoryMib} MiB together`
@@ -38,18 +45,29 @@ export function createMachineAccess({ machines, gateway, capacity }: MachineAcce
     return info
   }
 
-  function ready(userId: string, id: string): Machine {
-    const { state } = get(userId, id)
-    const machine = machines.get(id)
-    if (machine === undefined || state !== 'ready')
+  /** Calls `use` with a machine that runs: one that is suspended is resumed, if there is room, and is not suspended meanwhile. */
+  async function withLink<T>(
+    userId: string,
+    id: string,
+    signal: AbortSignal | undefined,
+    use: (link: GuestLink) => Promise<T>,
+  ) {
+    using lease = await leased(userId, id, signal)
+    return use(lease.machine.link)
+  }
+
+  async function leased(userId: string, id: string, signal: AbortSignal | undefined): Promise<MachineLease> {
+    const { state, memoryMib } = get(userId, id)
+    if (!USABLE.has(state))
       throw new VivariumError('conflict', `Machine ${id} is ${state}; it can be used while it is ready.`)
-    return machine
+    if (state === 'suspended') refuseIfFull(memoryMib)
+    return machines.lease(id, signal)
   }
 
   return {
     list: (userId) => machines.list().filter((machine) => machine.userId === userId),
     get,
-    async create(userId, { memoryMib, vcpus, network }, signal) {
+    async create(userId, { memoryMib, vcpus, template, network }, signal) {
       refuseIfFull(memoryMib)
       const id = newId('vm')
       askedFor.set(id, memoryMib)
@@ -68,6 +86,7 @@ export function createMachineAccess({ machines, gateway, capacity }: MachineAcce
           memoryMib,
           vcpus,
           egress: (socket) => session.accept(socket),
+          ...(template !== undefined && { template }),
           ...(signal && { signal }),
         })
         void machine.lost.then(() => machine.destroy()).catch(() => {}) // logged where it failed; kept in the journal
@@ -84,11 +103,28 @@ export function createMachineAccess({ machines, gateway, capacity }: MachineAcce
       get(userId, id)
       await machines.evict(id, 'The machine was destroyed by its user.')
     },
-    exec: async (userId, id, request, signal) => runCommand(ready(userId, id).link, request, signal),
-    execStream: (userId, id, request, signal) => streamCommand(ready(userId, id).link, request, signal),
-    readFile: async (userId, id, path, signal) =>
-      ready(userId, id).link.readFile(path, { maxBytes: MAX_FILE_BYTES, ...(signal && { signal }) }),
-    writeFile: async (userId, id, path, body, signal) =>
-      ready(userId, id).link.writeFile(path, body, { ...(signal && { signal }) }),
+    async suspend(userId, id) {
+      get(userId, id)
+      await machines.suspend(id)
+      return get(userId, id)
+    },
+    async resume(userId, id, signal) {
+      const { state, memoryMib } = get(userId, id)
+      if (state === 'suspended') refuseIfFull(memoryMib)
+      await machines.resume(id, signal)
+      return get(userId, id)
+    },
+    exec: (userId, id, request, signal) => withLink(userId, id, signal, (link) => runCommand(link, request, signal)),
+    async *execStream(userId, id, request, signal) {
+      using lease = await leased(userId, id, signal)
+      yield* streamCommand(lease.machine.link, request, signal)
+    },
+    // The lease ends when the body begins: a file that is long on its way keeps its machine by being read.
+    readFile: (userId, id, path, signal) =>
+      withLink(userId, id, signal, (link) =>
+        link.readFile(path, { maxBytes: MAX_FILE_BYTES, ...(signal && { signal }) }),
+      ),
+    writeFile: (userId, id, path, body, signal) =>
+      withLink(userId, id, signal, (link) => link.writeFile(path, body, { ...(signal && { signal }) })),
   }
 }

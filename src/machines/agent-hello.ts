@@ -14,11 +14,12 @@ const CONSOLE_LINES = 5
 export async function waitForAgent(options: {
   vmm: Vmm
   link: GuestLink
-  hostname: string
+  machineId: string
   timeScale: number
   signal: AbortSignal
 }): Promise<void> {
-  const { vmm, link, hostname, signal } = options
+  const { vmm, link, signal } = options
+  const hostname = options.machineId.replace('_', '-')
   const deadlineMs = BOOT_DEADLINE_MS * options.timeScale
   signal.throwIfAborted()
   const gaveUp = new AbortController()

@@ -16,6 +16,9 @@ function engine(name: EngineName, works: boolean): Engine {
       fix: works ? null : `mend ${name}`,
     }),
     create: async () => expect.unreachable(),
+    restore: async () => expect.unreachable(),
+    compatibility: async () => ({}),
+    mapsReadOnly: async () => false,
     adopt: async () => expect.unreachable(),
   }
 }

@@ -31,17 +31,21 @@ async function requireOwn(path: string): Promise<void> {
 
 /** Makes a machine's folders; the run folder belongs to the VMM's uid. Fails if either exists: ids are never used twice. */
 export async function makeFolders({ runDir, diskDir }: MachineFolders, uid: number | undefined): Promise<void> {
-  await makeReachable(dirname(runDir))
   await mkdir(dirname(diskDir), { recursive: true, mode: 0o700 })
   await mkdir(diskDir, { mode: 0o700 })
+  await makeRunFolder(runDir, uid)
+}
+
+/** Makes a run folder alone: it lies in memory, and is gone after a restart of the host. */
+export async function makeRunFolder(runDir: string, uid: number | undefined): Promise<void> {
+  await makeReachable(dirname(runDir))
   await mkdir(runDir, { mode: 0o700 })
   if (uid !== undefined) await chown(runDir, uid, uid)
 }
 
-/** Removes a machine's folders with all that is in them. Its processes must be gone: they could swap a folder for a link. */
-export async function removeFolders({ runDir, diskDir }: MachineFolders): Promise<void> {
-  await rm(runDir, { recursive: true, force: true })
-  await rm(diskDir, { recursive: true, force: true })
+/** Removes folders of a machine with all that is in them. Its processes must be gone: they could swap a folder for a link. */
+export async function removeFolders(folders: readonly string[]): Promise<void> {
+  for (const folder of folders) await rm(folder, { recursive: true, force: true })
 }
 
 /** Removes a folder that nothing is left in; one that is in use stays. */

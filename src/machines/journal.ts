@@ -1,5 +1,5 @@
 import type { Database } from '../store/database.ts'
-import type { Selectable } from 'kysely'
+import type { Selectable, Updateable } from 'kysely'
 import type { MachinesTable } from '../store/tables.ts'
 import type { ProcessIdentity } from './types.ts'
 import { canLeaseUids, leaseUid } from './uid-lease.ts'
@@ -31,8 +31,19 @@ export class Journal {
     return added
   }
 
-  async setProcess(id: string, { pid, startTime }: ProcessIdentity): Promise<void> {
-    await this.#database.updateTable('machines').set({ pid, startTime }).where('id', '=', id).execute()
+  /** A VMM of this identity is about to run the machine. */
+  setRunning(id: string, { pid, startTime }: ProcessIdentity): Promise<void> {
+    return this.#set(id, { pid, startTime, state: 'running' })
+  }
+
+  /** The machine's disk folder is all of it now; a VMM that is still there has nothing more to do. */
+  setSuspended(id: string): Promise<void> {
+    return this.#set(id, { state: 'suspended' })
+  }
+
+  /** Whose machine it is now. */
+  setUse(id: string, use: { userId: string; taskId: string | null; keepUntil: string | null }): Promise<void> {
+    return this.#set(id, use)
   }
 
   async remove(id: string): Promise<void> {
@@ -46,6 +57,10 @@ export class Journal {
       uid: uid ?? undefined,
       identity: pid === null || startTime === null ? undefined : { pid, startTime },
     }))
+  }
+
+  async #set(id: string, change: Updateable<MachinesTable>): Promise<void> {
+    await this.#database.updateTable('machines').set(change).where('id', '=', id).execute()
   }
 
   async #add(entry: NewJournalEntry): Promise<number | undefined> {

@@ -1,18 +1,23 @@
 import { VivariumError } from '../contracts/errors.ts'
 import { newId } from '../contracts/ids.ts'
-import type { MachineInfo } from '../contracts/machine.ts'
+import { EngineName, type MachineInfo } from '../contracts/machine.ts'
+import { DEFAULT_TEMPLATE } from '../contracts/template.ts'
 import type { Images } from '../images/types.ts'
 import type { GuestLink } from '../link/types.ts'
 import type { Database } from '../store/database.ts'
 import type { Logger } from '../telemetry/types.ts'
-import { bootMachine, type LinkOptions } from './boot-machine.ts'
 import { removeIfEmpty } from './folders.ts'
-import { Journal } from './journal.ts'
+import type { HousedMachine } from './housed-machine.ts'
+import type { LinkOptions } from './housing.ts'
+import { Journal, type JournalEntry } from './journal.ts'
+import { Keeper } from './keeper.ts'
 import { refuseTooLarge, type SizeLimits } from './limits.ts'
 import { reconcile } from './reconcile.ts'
 import { MachineRecord } from './record.ts'
-import type { RunningMachine } from './running-machine.ts'
-import type { Engine, Machine, MachineOptions, Machines } from './types.ts'
+import { reopenMachine, startMachine, type Origin, type StartContext } from './start-machine.ts'
+import { TemplateService, type TemplatesOptions } from './templates/templates.ts'
+import { warmUp, type BakeOptions } from './templates/warm-up.ts'
+import type { Engine, Machine, MachineLease, MachineOptions, Machines, MachineUse } from './types.ts'
 
 export interface MachinesOptions {
   database: Database
@@ -26,35 +31,67 @@ export interface MachinesOptions {
   /** Size of every machine's scratch disk. */
   scratchMib: number
   limits: SizeLimits
+  /** Kept machines that nobody uses for so long are suspended; 0 never. */
+  suspendIdleMs: number
+  /** Null boots every machine. */
+  templates: Pick<TemplatesOptions, 'folder' | 'maxBytes' | 'memory' | 'severalUsers' | 'warm'> | null
+  /** The way out of a machine in which a template's warm-up script runs. */
+  warmEgress: (machineId: string, allow: readonly string[]) => WarmEgress
   linkFactory: (options: LinkOptions) => GuestLink
   log: Logger
 }
 
-interface Entry {
-  record: MachineRecord
-  /** Ends the boot with a reason. */
-  boot: AbortController
-  /** Settles when the machine is ready, or has failed and everything it made is removed. */
-  booted: Promise<RunningMachine>
-  machine: RunningMachine | undefined
+export interface WarmEgress extends AsyncDisposable {
+  accept: NonNullable<MachineUse['egress']>
 }
 
-/** The machines of one orchestrator: boots them, knows them, and removes what an earlier orchestrator left. */
+/** Owns machines that nobody has asked for yet: ready ones, and those that become templates. No user has this id. */
+export const NOBODY = 'u_000000000000'
+
+interface Entry {
+  record: MachineRecord
+  /** Ends the start with a reason. */
+  start: AbortController
+  /** Settles when the machine is ready, or has failed and everything it made is removed. */
+  started: Promise<HousedMachine>
+  machine: HousedMachine | undefined
+  /** Hears of every change; replaced by `assign`. */
+  onChange: ((info: MachineInfo) => void) | undefined
+}
+
+/** The machines of one orchestrator: starts them, knows them, and takes up or removes what an earlier orchestrator left. */
 export function createMachines(options: MachinesOptions): Machines {
   return new JournaledMachines(options)
 }
 
 class JournaledMachines implements Machines {
+  readonly templates: TemplateService
   readonly #options: MachinesOptions
   readonly #journal: Journal
   readonly #entries = new Map<string, Entry>()
   readonly #listeners = new Set<(info: MachineInfo) => void>()
+  readonly #keeper: Keeper
   #closing: VivariumError | undefined
   #engine: Promise<Engine> | undefined
 
   constructor(options: MachinesOptions) {
+    const { images, scratchMib, log } = options
     this.#options = options
     this.#journal = new Journal(options.database)
+    this.templates = new TemplateService({
+      ...(options.templates ?? NO_TEMPLATES),
+      images,
+      scratchMib,
+      log,
+      engine: () => this.engine(),
+      bake: (bake) => this.#bake(bake),
+    })
+    this.#keeper = new Keeper({
+      idleMs: options.suspendIdleMs,
+      suspend: (id) => this.#suspendIdle(id),
+      destroy: (id) => this.evict(id, 'The machine was kept for as long as was asked for.'),
+      log,
+    })
   }
 
   engine(): Promise<Engine> {
@@ -69,27 +106,69 @@ class JournaledMachines implements Machines {
     refuseTooLarge(request, this.#options.limits)
     const engine = await this.engine()
     request.signal?.throwIfAborted()
-    if (this.#closing !== undefined) throw this.#closing
-    const entry = this.#begin(request, engine)
-    try {
-      entry.machine = await entry.booted
-      return entry.machine
-    } catch (error) {
-      throw this.#bootError(entry.record.id, error)
-    }
+    if (request.forkOf !== undefined) return this.#fork(request, request.forkOf, engine)
+    return this.#start(request, engine, (record, signal) => this.#origin(request, engine, record, signal))
   }
 
   get(id: string): Machine | undefined {
-    return this.#entries.get(id)?.machine
+    const machine = this.#entries.get(id)?.machine
+    return machine?.info().state === 'ready' ? machine : undefined
   }
 
   list(): MachineInfo[] {
     return [...this.#entries.values()].map(({ record }) => record.info())
   }
 
+  async assign(id: string, use: MachineUse, signal?: AbortSignal): Promise<Machine> {
+    const { entry, machine } = this.#housed(id)
+    this.#keeper.release(id)
+    const { userId, taskId } = use
+    await this.#journal.setUse(id, { userId, taskId, keepUntil: null })
+    const { userId: before, template } = machine.info()
+    if (before === NOBODY) entry.record.cameFrom({ startedFrom: 'ready', template })
+    entry.onChange = use.onChange
+    entry.record.usedBy(use)
+    if (use.egress !== null) machine.takeEgress(use.egress)
+    await machine.resume(signal)
+    return machine
+  }
+
+  async keep(id: string, until: Date): Promise<void> {
+    const { entry, machine } = this.#housed(id)
+    const { userId, taskId } = machine.info()
+    const keepUntil = until.toISOString()
+    await this.#journal.setUse(id, { userId, taskId, keepUntil })
+    entry.onChange = undefined
+    entry.record.keptUntil(keepUntil)
+    this.#keeper.keep(id, until)
+  }
+
+  async suspend(id: string): Promise<void> {
+    const { capabilities, name } = await this.engine()
+    if (!capabilities.snapshots) throw new VivariumError('conflict', `The engine ${name} can't suspend machines.`)
+    await this.#housed(id).machine.suspend()
+  }
+
+  async resume(id: string, signal?: AbortSignal): Promise<void> {
+    await this.#housed(id).machine.resume(signal)
+    this.#keeper.used(id)
+  }
+
+  async lease(id: string, signal?: AbortSignal): Promise<MachineLease> {
+    const { machine } = this.#housed(id)
+    const use = this.#keeper.use(id)
+    try {
+      await machine.resume(signal)
+      return { machine, [Symbol.dispose]: () => use[Symbol.dispose]() }
+    } catch (error) {
+      use[Symbol.dispose]()
+      throw error
+    }
+  }
+
   async evict(id: string, reason: string): Promise<void> {
     const entry = this.#entries.get(id)
-    if (entry === undefined) throw new VivariumError('not_found', `There is no machine ${id}.`)
+    if (entry === undefined) throw notFound(id)
     await this.#end(entry, new VivariumError('cancelled', reason))
   }
 
@@ -99,13 +178,21 @@ class JournaledMachines implements Machines {
   }
 
   reconcile(): Promise<string[]> {
-    return reconcile({ ...this.#options, journal: this.#journal, isCurrent: (id) => this.#entries.has(id) })
+    return reconcile({
+      ...this.#options,
+      journal: this.#journal,
+      isCurrent: (id) => this.#entries.has(id),
+      reopen: (entry) => this.#reopen(entry),
+    })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     const closing = new VivariumError('shutting_down', 'The server is shutting down.')
     this.#closing = closing
-    await Promise.allSettled([...this.#entries.values()].map((entry) => this.#end(entry, closing)))
+    this.#keeper[Symbol.dispose]()
+    this.templates[Symbol.dispose]()
+    const entries = [...this.#entries.values()]
+    await Promise.allSettled(entries.map((entry) => this.#close(entry, closing)))
     await removeIfEmpty(this.#options.runDir)
   }
 
@@ -114,39 +201,196 @@ class JournaledMachines implements Machines {
     return this.#options.chooseEngine()
   }
 
-  /** Enters a machine into the list and starts its boot. */
-  #begin(request: MachineOptions, engine: Engine): Entry {
-    const { id = newId('vm'), userId, taskId, memoryMib, vcpus } = request
-    const notify = (info: MachineInfo) => {
-      request.onChange?.(info)
-      for (const listener of this.#listeners) listener(info)
+  /** Starts a machine from what `origin` says; once more, from something else, where a template turns out to be of no use. */
+  async #start(
+    request: MachineOptions,
+    engine: Engine,
+    origin: (record: MachineRecord, signal: AbortSignal) => Promise<Origin>,
+  ): Promise<HousedMachine> {
+    if (this.#closing !== undefined) throw this.#closing
+    const entry = this.#enter(request, engine)
+    const { id } = entry.record
+    const forget = () => this.#forget(id)
+    const signal =
+      request.signal === undefined ? entry.start.signal : AbortSignal.any([entry.start.signal, request.signal])
+    const attempt = async (): Promise<HousedMachine> => {
+      const from = await origin(entry.record, signal)
+      entry.record.cameFrom(shownOrigin(from))
+      try {
+        return await startMachine(this.#context(engine), entry.record, { ...request, origin: from, forget, signal })
+      } catch (error) {
+        if (from.from !== 'template' || signal.aborted) throw error
+        const reason = `no machine started from it: ${error instanceof Error ? error.message : String(error)}`
+        await this.templates.discard(from.saved.folder, reason)
+        const again = await origin(entry.record, signal)
+        entry.record.cameFrom(shownOrigin(again))
+        return startMachine(this.#context(engine), entry.record, { ...request, origin: again, forget, signal })
+      }
     }
+    entry.started = attempt()
+    try {
+      entry.machine = await entry.started
+      return entry.machine
+    } catch (error) {
+      forget()
+      throw this.#startError(id, error)
+    }
+  }
+
+  /** Starts a copy of a suspended machine, which stays as it is meanwhile. */
+  #fork(request: MachineOptions, of: string, engine: Engine): Promise<HousedMachine> {
+    const { machine } = this.#housed(of)
+    const { memoryMib, vcpus } = machine.info()
+    return machine.withSaved((folder) => {
+      const origin: Origin = { from: 'fork', saved: { folder, disk: 'copy' } }
+      return this.#start({ ...request, memoryMib, vcpus }, engine, async () => origin)
+    })
+  }
+
+  /** What a machine starts from: a named template (built now if need be), the plain one if it is there, or a boot. */
+  async #origin(
+    { template, memoryMib, vcpus }: MachineOptions,
+    engine: Engine,
+    record: MachineRecord,
+    signal: AbortSignal,
+  ): Promise<Origin> {
+    const shape = { name: template ?? DEFAULT_TEMPLATE, memoryMib, vcpus }
+    const has = this.#options.templates !== null && engine.capabilities.snapshots
+    if (template !== undefined) {
+      if (!has) throw new VivariumError('conflict', 'This server has no templates (template.enabled, or its engine).')
+      record.enter('template')
+      await this.templates.build({ ...shape, rebuild: false }, { signal })
+    }
+    const folder = has ? await this.templates.find(shape) : undefined
+    if (has && folder === undefined) this.templates.want(shape)
+    if (folder === undefined) return { from: 'boot', memory: 'anonymous' }
+    return { from: 'template', template: shape.name, saved: { folder, disk: 'over' } }
+  }
+
+  /** Boots a machine in the template's own folder, warms it up, and leaves it saved there. */
+  async #bake({ folder, memoryMib, vcpus, memory, warm, progress, signal }: BakeOptions): Promise<void> {
+    const engine = await this.engine()
+    const id = newId('vm')
+    await using egress = this.#options.warmEgress(id, warm?.allow ?? [])
+    progress({ step: 'booting' })
+    const use = { userId: NOBODY, taskId: null, egress: egress.accept }
+    const origin: Origin = { from: 'boot', memory: memory === 'mapped' ? 'file' : 'anonymous', diskDir: folder }
+    const request = { id, ...use, memoryMib, vcpus, ...(signal && { signal }) }
+    const machine = await this.#start(request, engine, async () => origin)
+    const overdue = AbortSignal.timeout(SAVE_MS * engine.timeScale)
+    try {
+      await warmUp(machine.link, { warm, progress, signal }, engine.timeScale)
+      progress({ step: 'saving' })
+      await machine.saveAtRest(signal === undefined ? overdue : AbortSignal.any([overdue, signal]))
+    } finally {
+      await machine.destroy()
+    }
+  }
+
+  /** Enters a machine into the list. */
+  #enter(request: MachineOptions, engine: Engine): Entry {
+    const { id = newId('vm'), memoryMib, vcpus } = request
     const createdAt = new Date().toISOString()
-    const record = new MachineRecord({ id, userId, taskId, engine: engine.name, memoryMib, vcpus, createdAt }, notify)
-    const forget = () => {
-      this.#entries.delete(id)
-      record.become('gone')
+    const identity = { id, engine: engine.name, memoryMib, vcpus, createdAt }
+    const record = new MachineRecord(identity, request, (info) => this.#notify(info))
+    const unset = Promise.reject<HousedMachine>(new Error('not started'))
+    unset.catch(() => {}) // replaced before anybody can wait for it
+    const entry: Entry = {
+      ...{ record, start: new AbortController(), started: unset, machine: undefined },
+      onChange: request.onChange,
     }
-    const boot = new AbortController()
-    const signal = request.signal === undefined ? boot.signal : AbortSignal.any([boot.signal, request.signal])
-    const { promise, resolve } = Promise.withResolvers<RunningMachine>()
-    const entry: Entry = { record, boot, booted: promise, machine: undefined }
-    this.#entries.set(id, entry) // before the first step is announced
-    resolve(bootMachine({ ...this.#options, journal: this.#journal, engine }, request, record, forget, signal))
+    this.#entries.set(id, entry)
     return entry
   }
 
+  /** A suspended machine of an earlier orchestrator is there again, until the time it was kept for. */
+  async #reopen(entry: JournalEntry): Promise<void> {
+    const engine = await this.engine()
+    if (engine.name !== entry.engine) throw new Error(`it was suspended by the engine ${entry.engine}`)
+    const { id, userId, taskId, memoryMib, vcpus, createdAt, template, keepUntil } = entry
+    const identity = { id, engine: EngineName.parse(entry.engine), memoryMib, vcpus, createdAt }
+    const record = new MachineRecord(identity, { userId, taskId }, (info) => this.#notify(info))
+    const machine = await reopenMachine(this.#context(engine), record, entry, () => this.#forget(id))
+    const started = Promise.resolve(machine)
+    this.#entries.set(id, { record, start: new AbortController(), started, machine, onChange: undefined })
+    const startedFrom = entry.startedFrom as MachineInfo['startedFrom']
+    record.cameFrom({ startedFrom, template })
+    record.become('suspended')
+    if (keepUntil === null) return
+    record.keptUntil(keepUntil)
+    this.#keeper.keep(id, new Date(keepUntil))
+  }
+
+  #context(engine: Engine): StartContext {
+    return { ...this.#options, journal: this.#journal, engine }
+  }
+
+  #notify(info: MachineInfo): void {
+    this.#entries.get(info.id)?.onChange?.(info)
+    for (const listener of this.#listeners) listener(info)
+  }
+
+  #housed(id: string): { entry: Entry; machine: HousedMachine } {
+    const entry = this.#entries.get(id)
+    if (entry === undefined) throw notFound(id)
+    if (entry.machine === undefined)
+      throw new VivariumError('conflict', `Machine ${id} is ${entry.record.state}; it can be used while it is ready.`)
+    return { entry, machine: entry.machine }
+  }
+
+  /** Nothing is left of a machine. */
+  #forget(id: string): void {
+    this.#keeper.release(id)
+    const entry = this.#entries.get(id)
+    if (entry === undefined) return
+    this.#entries.delete(id)
+    entry.record.become('gone')
+    entry.onChange?.(entry.record.info())
+  }
+
+  async #suspendIdle(id: string): Promise<void> {
+    const { capabilities } = await this.engine()
+    if (capabilities.snapshots) await this.#housed(id).machine.suspend()
+  }
+
+  /** A suspended machine that is kept outlives this orchestrator. */
+  async #close(entry: Entry, closing: VivariumError): Promise<void> {
+    const { state, keepUntil } = entry.record.info()
+    if (state === 'suspended' && keepUntil !== null) await entry.machine?.leave()
+    else await this.#end(entry, closing)
+  }
+
   async #end(entry: Entry, reason: VivariumError): Promise<void> {
-    entry.boot.abort(reason)
-    const machine = await entry.booted.catch(() => undefined) // its creator hears of it
+    entry.start.abort(reason)
+    const machine = await entry.started.catch(() => undefined) // its creator hears of it
     machine?.lose(reason.message)
     await machine?.destroy()
   }
 
-  /** What ended a boot. If removing its remains failed too, that is logged: they stay in the journal for `reconcile`. */
-  #bootError(machineId: string, error: unknown): unknown {
+  /** What ended a start. If removing its remains failed too, that is logged: they stay in the journal for `reconcile`. */
+  #startError(machineId: string, error: unknown): unknown {
     if (!(error instanceof SuppressedError)) return error
     this.#options.log.error({ err: error.error, machineId }, 'a machine that did not start could not be removed')
-    return this.#bootError(machineId, error.suppressed)
+    return this.#startError(machineId, error.suppressed)
   }
+}
+
+/** From a warm guest to a template on the disk, with hardware virtualisation. */
+const SAVE_MS = 60_000
+
+/** Templates that are never asked for. */
+const NO_TEMPLATES: MachinesOptions['templates'] & object = {
+  folder: '/nonexistent',
+  maxBytes: 0,
+  memory: 'stream',
+  warm: {},
+  severalUsers: async () => true,
+}
+
+function shownOrigin(origin: Origin): Pick<MachineInfo, 'startedFrom' | 'template'> {
+  return { startedFrom: origin.from, template: origin.from === 'template' ? origin.template : null }
+}
+
+function notFound(id: string): VivariumError {
+  return new VivariumError('not_found', `There is no machine ${id}.`)
 }

@@ -1,7 +1,7 @@
 import { rm, stat } from 'node:fs/promises'
 import type { Logger } from '../telemetry/types.ts'
 import { machineEntries, removeFolders } from './folders.ts'
-import type { Journal } from './journal.ts'
+import type { Journal, JournalEntry } from './journal.ts'
 import { killMachineProcesses } from './kill.ts'
 import { isLeasable } from './uid-lease.ts'
 
@@ -12,10 +12,12 @@ export interface ReconcileOptions {
   log: Logger
   /** Whether a machine is this orchestrator's own. */
   isCurrent: (id: string) => boolean
+  /** Takes up a suspended machine. */
+  reopen: (entry: JournalEntry) => Promise<void>
 }
 
 /**
- * Removes what a previous orchestrator left: first what its journal names, then folders that look like a machine's and are
+ * Takes up what a previous orchestrator left: suspended machines that are still to be kept. Removes the rest: first what its journal names, then folders that look like a machine's and are
  * in nobody's journal, e.g. because the database was restored from a copy. Returns the ids of the machines removed. One
  * that can't be removed stays in the journal and is logged; it does not keep the others.
  */
@@ -27,7 +29,8 @@ export async function reconcile(options: ReconcileOptions): Promise<string[]> {
     if (options.isCurrent(entry.id)) continue
     try {
       await killMachineProcesses(entry)
-      await removeFolders(entry)
+      if (await reopened(entry, options)) continue
+      await removeFolders([entry.runDir, entry.diskDir])
       await journal.remove(entry.id)
       removed.push(entry.id)
       log.info({ machineId: entry.id }, 'removed a machine that a previous run had left')
@@ -40,6 +43,20 @@ export async function reconcile(options: ReconcileOptions): Promise<string[]> {
     for (const { name, path } of await machineEntries(folder))
       if (!kept.has(name) && !options.isCurrent(name)) await removeStray(name, path, log)
   return removed
+}
+
+/** Whether a machine was suspended, is still to be kept, and could be taken up. */
+async function reopened(entry: JournalEntry, { reopen, log }: ReconcileOptions): Promise<boolean> {
+  if (entry.state !== 'suspended' || entry.keepUntil === null || entry.keepUntil < new Date().toISOString())
+    return false
+  try {
+    await reopen(entry)
+    log.info({ machineId: entry.id }, 'took up a suspended machine of a previous run')
+    return true
+  } catch (err) {
+    log.warn({ err, machineId: entry.id }, 'a suspended machine could not be taken up')
+    return false
+  }
 }
 
 async function removeStray(id: string, path: string, log: Logger): Promise<void> {

@@ -127,8 +127,8 @@ export interface Engine {
 export interface MachineUse {
   userId: string
   taskId: string | null
-  /** Takes each egress connection of the guest; the gateway's end of the link. */
-  egress: (socket: Duplex) => void
+  /** Takes each egress connection of the guest; the gateway's end of the link. Null for a machine nobody uses yet: they wait. */
+  egress: ((socket: Duplex) => void) | null
   /** Called with the updated info whenever the machine's state or phase changes. */
   onChange?: (info: MachineInfo) => void
 }
@@ -160,6 +160,8 @@ export interface Machine {
 }
 
 export interface Machines extends AsyncDisposable {
+  /** Saved machines that `create` starts from. */
+  readonly templates: Templates
   /**
    * Starts a machine. Rejects with `setup_required`, `boot_failed`, `engine_failed`, `machine_too_large`, or `not_found` for a
    * template or machine to start from, after removing what it made.
@@ -209,6 +211,11 @@ export interface Templates {
   build(request: TemplateRequest, options?: { progress?: Progress; signal?: AbortSignal }): Promise<Template>
   /** Removes every size of a template. Machines that run from it go on. */
   remove(name: string): Promise<void>
+  /**
+   * Builds one of the plain templates that machines were booted for want of, if there are any; called when there is nothing
+   * better to do. Never rejects.
+   */
+  buildWanted(): Promise<void>
 }
 
 /** A Claude Code (or other agent) that was started before its prompt is known. */

@@ -28,7 +28,7 @@ export async function startServer(config: Config, log: Logger, options: { anyPor
   stack.use(lockDataFolder(config.home))
   withdraw(config.home)
   const orchestrator = stack.use(await compose(config, log))
-  const key = await localKey(config.home, orchestrator.identity)
+  const key = await localKey(config.home, orchestrator.identity, orchestrator.owner)
   await orchestrator.recover()
   const server = stack.use(await listen(orchestrator.app.fetch, config.listen, options))
   const { promise: idle, resolve: onIdle } = Promise.withResolvers<void>()

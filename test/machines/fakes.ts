@@ -151,6 +151,9 @@ export async function setUpMachines(behaviour: FakeBehaviour = {}) {
     diskDir: join(folder, 'disks'),
     scratchMib: 1024,
     limits: { memoryMib: 4096, vcpus: 4 },
+    suspendIdleMs: 0,
+    templates: null,
+    warmEgress: () => ({ accept: () => {}, [Symbol.asyncDispose]: async () => {} }),
     linkFactory: () => fakeLink(behaviour, accepted),
     log: quietLog,
   }

@@ -18,6 +18,9 @@ export async function openMachines(folder: string, runDir: string) {
     diskDir: join(folder, 'machines'),
     scratchMib: 1024,
     limits: { memoryMib: 4096, vcpus: 4 },
+    suspendIdleMs: 0,
+    templates: null,
+    warmEgress: () => ({ accept: () => {}, [Symbol.asyncDispose]: async () => {} }),
     linkFactory: ({ machineId, timeScale }) => createGuestLink({ name: machineId, timeScale }),
     log: quietLog,
   })

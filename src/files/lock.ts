@@ -1,11 +1,13 @@
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { VivariumError } from '../contracts/errors.ts'
+import { VivariumError, type ErrorCode } from '../contracts/errors.ts'
 
 /** SQLite's "database is locked". */
 const SQLITE_BUSY = 5
 
 export interface LockOptions {
+  /** The code of the error when another process keeps the lock too long. */
+  code: ErrorCode
   /** Milliseconds to wait for another process at most. */
   timeoutMs: number
   /** Called before each further wait. */
@@ -15,9 +17,9 @@ export interface LockOptions {
 
 /**
  * Takes the lock file `path` for this process. It is SQLite's own file lock, which the kernel drops with the process,
- * however that ends: there is no stale lock to judge. Rejects with `image_failed` after `timeoutMs`.
+ * however that ends: there is no stale lock to judge. Rejects with `code` after `timeoutMs`.
  */
-export async function lockFile(path: string, { timeoutMs, onWait, signal }: LockOptions): Promise<Disposable> {
+export async function lockFile(path: string, { code, timeoutMs, onWait, signal }: LockOptions): Promise<Disposable> {
   const deadline = Date.now() + timeoutMs
   for (;;) {
     signal?.throwIfAborted()
@@ -25,10 +27,7 @@ export async function lockFile(path: string, { timeoutMs, onWait, signal }: Lock
     if (lock !== undefined) return lock
     if (Date.now() > deadline) {
       const minutes = Math.round(timeoutMs / 60_000)
-      throw new VivariumError(
-        'image_failed',
-        `Another process has held ${path} for ${minutes} minutes: end it and try again.`,
-      )
+      throw new VivariumError(code, `Another process has held ${path} for ${minutes} minutes: end it and try again.`)
     }
     onWait()
     await sleep(500, undefined, { signal })

@@ -1,0 +1,130 @@
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { GuestImage } from '../images/types.ts'
+import type { GuestLink } from '../link/types.ts'
+import { EgressPort } from './egress-port.ts'
+import { makeFolders, makeRunFolder, removeFolders, type MachineFolders } from './folders.ts'
+import type { Journal, JournalEntry, NewJournalEntry } from './journal.ts'
+import { killMachineProcesses } from './kill.ts'
+import { listenForVmm } from './sockets.ts'
+import type { ProcessIdentity, VmmSpec } from './types.ts'
+
+export interface LinkOptions {
+  machineId: string
+  /** Factor on deadlines that wait for guest code. */
+  timeScale: number
+}
+
+export interface HousingContext {
+  journal: Journal
+  timeScale: number
+  linkFactory: (options: LinkOptions) => GuestLink
+}
+
+/** Where a VMM comes from: what all machines share. */
+export interface SpecParts {
+  image: GuestImage
+  scratchBase: string
+  memory: VmmSpec['memory']
+}
+
+/**
+ * Everything a machine has but its VMM: its row in the journal, folders, sockets, the host's end of its link. It stays when
+ * the VMM goes because the machine is suspended, and another one takes its place. Disposing removes all of it, whatever VMM
+ * there is included.
+ */
+export class Housing implements AsyncDisposable {
+  readonly id: string
+  readonly link: GuestLink
+  readonly egress = new EgressPort()
+  readonly folders: MachineFolders
+  readonly #entry: NewJournalEntry
+  readonly #uid: number | undefined
+  readonly #journal: Journal
+  #identity: ProcessIdentity | undefined
+  readonly #resources = new AsyncDisposableStack()
+  #keepsDisk = false
+
+  private constructor(entry: NewJournalEntry, uid: number | undefined, context: HousingContext) {
+    this.id = entry.id
+    this.folders = { runDir: entry.runDir, diskDir: entry.diskDir }
+    this.#entry = entry
+    this.#uid = uid
+    this.#journal = context.journal
+    this.link = context.linkFactory({ machineId: entry.id, timeScale: context.timeScale })
+  }
+
+  /** Writes a new machine down, then makes what it needs. What was made is removed where a step fails. */
+  static async open(entry: NewJournalEntry, context: HousingContext): Promise<Housing> {
+    const uid = await context.journal.add(entry)
+    return Housing.#build(new Housing(entry, uid, context), (housing) => makeFolders(housing.folders, uid))
+  }
+
+  /** The same for a suspended machine of an earlier orchestrator, whose disk folder is there. */
+  static async reopen(entry: JournalEntry, context: HousingContext): Promise<Housing> {
+    const housing = new Housing(entry, entry.uid, context)
+    await rm(entry.runDir, { recursive: true, force: true })
+    // Not `#build`: what can't be opened now must not cost the machine its disk.
+    await makeRunFolder(housing.folders.runDir, entry.uid)
+    await housing.#listen()
+    return housing
+  }
+
+  static async #build(housing: Housing, makeRoom: (housing: Housing) => Promise<void>): Promise<Housing> {
+    await using made = new AsyncDisposableStack()
+    made.use(housing)
+    await makeRoom(housing)
+    await housing.#listen()
+    made.move()
+    return housing
+  }
+
+  spec({ image, scratchBase, memory }: SpecParts): VmmSpec {
+    const { memoryMib, vcpus } = this.#entry
+    return { id: this.id, ...this.folders, image, scratchBase, memoryMib, vcpus, memory, uid: this.#uid }
+  }
+
+  /** Journals a VMM before its guest runs its first instruction. */
+  async started(identity: ProcessIdentity): Promise<void> {
+    this.#identity = identity
+    await this.#journal.setRunning(this.id, identity)
+  }
+
+  /** Journals that the disk folder holds all of the machine, before its VMM goes. */
+  async suspended(): Promise<void> {
+    await this.#journal.setSuspended(this.id)
+  }
+
+  /** The disk folder has another owner now. */
+  giveDiskAway(): void {
+    this.#keepsDisk = true
+  }
+
+  /** Closes what is open in this process and removes the run folder; the rest stays, for `reopen`. */
+  async leave(): Promise<void> {
+    await this.#close()
+    await rm(this.folders.runDir, { recursive: true, force: true })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#close()
+    // One step, so that the journal forgets a machine only when its processes and folders are truly gone.
+    await killMachineProcesses({ id: this.id, identity: this.#identity, uid: this.#uid })
+    const { runDir, diskDir } = this.folders
+    await removeFolders(this.#keepsDisk ? [runDir] : [runDir, diskDir])
+    await this.#journal.remove(this.id)
+  }
+
+  async #close(): Promise<void> {
+    await this.#resources.disposeAsync()
+    await this.link[Symbol.asyncDispose]()
+  }
+
+  async #listen(): Promise<void> {
+    const { runDir } = this.folders
+    const control = (socket: Parameters<GuestLink['accept']>[0]) => this.link.accept(socket)
+    const egress = (socket: Parameters<GuestLink['accept']>[0]) => this.egress.accept(socket)
+    this.#resources.use(await listenForVmm(join(runDir, 'control.sock'), this.#uid, control))
+    this.#resources.use(await listenForVmm(join(runDir, 'egress.sock'), this.#uid, egress))
+  }
+}

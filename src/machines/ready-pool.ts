@@ -1,0 +1,196 @@
+import { VivariumError } from '../contracts/errors.ts'
+import { DEFAULT_TEMPLATE } from '../contracts/template.ts'
+import type { Logger } from '../telemetry/types.ts'
+import { NOBODY } from './machines.ts'
+import type { Machine, Machines, ReadyMachine, ReadyPool, ReadyWish, WaitingAgent } from './types.ts'
+
+/** What an agent that waits was started with. */
+export type WaitingFor = NonNullable<ReadyWish['agent']>
+
+/** So many machines of one template are to be ready. */
+export interface ReadyKind {
+  /** Null for the plain one. */
+  template: string | null
+  memoryMib: number
+  vcpus: number
+  /** Machines in which nothing runs yet. */
+  machines: number
+  /** Machines in which an agent waits. */
+  agents: number
+}
+
+export interface ReadyPoolOptions {
+  machines: Machines
+  kinds: readonly ReadyKind[]
+  /** Starts an agent in a machine, and resolves when it waits for its prompt. */
+  startAgent: (machine: Machine, agent: WaitingFor, signal: AbortSignal) => Promise<WaitingAgent>
+  /** With what agents are started now; undefined while there is no credential. */
+  agent: () => WaitingFor | undefined
+  /** What all machines together may use. */
+  capacity: { totalMemoryMib: number; maxMachines: number }
+  /** Without a task for so long, ready machines are let go. */
+  idleMs: number
+  /** Memory of the host that is free, as a share of all: below LOW_MEMORY ready machines are let go. */
+  freeMemory: () => number
+  log: Logger
+}
+
+const TEND_MS = 1000
+const LOW_MEMORY = 0.1
+/** Until a kind that could not be made ready is tried again. */
+const RETRY_MS = 60_000
+
+interface Entry {
+  kind: ReadyKind
+  machine: Machine
+  waiting: WaitingAgent | undefined
+  /** Its agent's process has ended. */
+  ended: boolean
+}
+
+/**
+ * Machines that were started before anybody asked for them. Tended once a second, and after every change: what is of no use
+ * any more goes, what is missing is started, one at a time and only while no machine of somebody's is on its way.
+ */
+export function createReadyPool(options: ReadyPoolOptions): ReadyPool {
+  return new Pool(options)
+}
+
+class Pool implements ReadyPool {
+  readonly #options: ReadyPoolOptions
+  readonly #entries = new Map<string, Entry>()
+  readonly #notBefore = new Map<ReadyKind, number>()
+  readonly #closing = new AbortController()
+  readonly #timer: NodeJS.Timeout
+  #lastActivity = performance.now()
+  #tending: Promise<void> | undefined
+
+  constructor(options: ReadyPoolOptions) {
+    this.#options = options
+    this.#timer = setInterval(() => this.#tend(), TEND_MS).unref()
+  }
+
+  take(wish: ReadyWish): ReadyMachine | undefined {
+    this.#lastActivity = performance.now()
+    const fitting = [...this.#entries.values()].filter((entry) => this.#isFit(entry) && fits(entry.kind, wish))
+    const { agent } = wish
+    const waiting = agent && fitting.find((entry) => entry.waiting !== undefined && isFor(entry.waiting, agent))
+    const chosen = waiting ?? fitting.find((entry) => entry.waiting === undefined)
+    if (chosen === undefined) return undefined
+    this.#entries.delete(chosen.machine.id)
+    return { id: chosen.machine.id, waiting: chosen.waiting }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearInterval(this.#timer)
+    this.#closing.abort(new VivariumError('shutting_down', 'The server is shutting down.'))
+    await this.#tending
+    await Promise.all([...this.#entries.keys()].map((id) => this.#release(id)))
+  }
+
+  #tend(): void {
+    this.#tending ??= this.#attempt().finally(() => (this.#tending = undefined))
+  }
+
+  async #attempt(): Promise<void> {
+    try {
+      await this.#tendOnce()
+    } catch (err) {
+      if (!this.#closing.signal.aborted) this.#options.log.error({ err }, 'the ready machines could not be tended')
+    }
+  }
+
+  async #tendOnce(): Promise<void> {
+    for (const [id, entry] of this.#entries) if (!this.#isFit(entry)) await this.#release(id)
+    const { machines, idleMs } = this.#options
+    const others = machines.list().filter(({ userId, state }) => userId !== NOBODY && state !== 'suspended')
+    if (others.length > 0) this.#lastActivity = performance.now()
+    const isIdle = performance.now() - this.#lastActivity > idleMs
+    while (this.#entries.size > 0 && (isIdle || !this.#hasRoom(others, 0))) await this.#releaseOne()
+    // Work that people wait for comes first.
+    if (
+      isIdle ||
+      this.#closing.signal.aborted ||
+      others.some(({ state }) => state === 'booting' || state === 'resuming')
+    )
+      return
+    const missing = this.#missing()
+    if (missing !== undefined && this.#hasRoom(others, missing.kind.memoryMib)) return this.#start(missing)
+    if (others.length === 0) await machines.templates.buildWanted()
+  }
+
+  /** What is to be started next: agents first, for they spare a task the most. */
+  #missing(): { kind: ReadyKind; agent: WaitingFor | undefined } | undefined {
+    const agent = this.#options.agent()
+    const due = this.#options.kinds.filter((kind) => (this.#notBefore.get(kind) ?? 0) <= performance.now())
+    const count = (kind: ReadyKind, waits: boolean) =>
+      this.#entries
+        .values()
+        .filter((entry) => entry.kind === kind && (entry.waiting !== undefined) === waits)
+        .toArray().length
+    const forAgent = agent && due.find((kind) => count(kind, true) < kind.agents)
+    if (forAgent !== undefined) return { kind: forAgent, agent }
+    const plain = due.find((kind) => count(kind, false) < kind.machines)
+    return plain && { kind: plain, agent: undefined }
+  }
+
+  async #start({ kind, agent }: { kind: ReadyKind; agent: WaitingFor | undefined }): Promise<void> {
+    const { machines, startAgent, log } = this.#options
+    const { template, memoryMib, vcpus } = kind
+    const { signal } = this.#closing
+    const size = { memoryMib, vcpus }
+    let machine: Machine | undefined
+    try {
+      await machines.templates.build({ name: template ?? DEFAULT_TEMPLATE, ...size, rebuild: false }, { signal })
+      const use = { userId: NOBODY, taskId: null, egress: null }
+      machine = await machines.create({ ...use, ...size, ...(template !== null && { template }), signal })
+      const waiting = agent && (await startAgent(machine, agent, signal))
+      const entry: Entry = { kind, machine, waiting, ended: false }
+      void waiting?.ended.then(() => (entry.ended = true))
+      this.#entries.set(machine.id, entry)
+      log.debug({ machineId: machine.id, template, waiting: waiting !== undefined }, 'a machine is ready')
+    } catch (err) {
+      await machine?.destroy()
+      if (signal.aborted) return
+      this.#notBefore.set(kind, performance.now() + RETRY_MS)
+      log.warn({ err, template, ...size }, 'a machine could not be made ready')
+    }
+  }
+
+  /** Whether there is room for the ready machines, and for `moreMib`. */
+  #hasRoom(others: readonly { memoryMib: number }[], moreMib: number): boolean {
+    const { capacity, freeMemory } = this.#options
+    const ready = [...this.#entries.values()].map(({ kind }) => kind)
+    const used = [...others, ...ready].reduce((sum, { memoryMib }) => sum + memoryMib, moreMib)
+    const count = others.length + ready.length + (moreMib > 0 ? 1 : 0)
+    return used <= capacity.totalMemoryMib && count <= capacity.maxMachines && freeMemory() > LOW_MEMORY
+  }
+
+  #isFit({ machine, waiting, ended }: Entry): boolean {
+    if (machine.info().state !== 'ready' || ended) return false
+    const agent = this.#options.agent()
+    return waiting === undefined || (agent !== undefined && isFor(waiting, agent))
+  }
+
+  /** Lets go of the machine that is the least loss: one without an agent, if there is one. */
+  async #releaseOne(): Promise<void> {
+    const entries = [...this.#entries]
+    const [id] = entries.find(([, entry]) => entry.waiting === undefined) ?? entries[0] ?? []
+    if (id !== undefined) await this.#release(id)
+  }
+
+  async #release(id: string): Promise<void> {
+    const entry = this.#entries.get(id)
+    this.#entries.delete(id)
+    // What can't be removed is logged where it failed, and stays in the journal.
+    await entry?.machine.destroy().catch(() => {})
+  }
+}
+
+function fits(kind: ReadyKind, wish: ReadyWish): boolean {
+  return kind.memoryMib === wish.memoryMib && kind.vcpus === wish.vcpus && kind.template === wish.template
+}
+
+function isFor(waiting: WaitingAgent, { model, credentialKind }: WaitingFor): boolean {
+  return waiting.model === model && waiting.credentialKind === credentialKind
+}
