@@ -15,7 +15,7 @@ import { chooseEngine } from '../src/machines/choose-engine.ts'
 import { qemuArgs, SOCKETS, type Accelerator } from '../src/machines/qemu/args.ts'
 import { createScratchDisk } from '../src/machines/qemu/disks.ts'
 import { findQemu, type Qemu } from '../src/machines/qemu/host.ts'
-import { inheritedFd } from '../src/machines/qemu/launch.ts'
+import { InheritedFiles } from '../src/machines/qemu/launch.ts'
 import { SANDBOX_RUN_DIR } from '../src/machines/qemu/sandbox.ts'
 import { listenForVmm } from '../src/machines/sockets.ts'
 
@@ -60,18 +60,25 @@ export async function startBareMachine(
   const scratch = await createScratchDisk(dir, scratchBase)
   stack.use(await listenForVmm(join(dir, SOCKETS.control), undefined, control))
   stack.use(await listenForVmm(join(dir, SOCKETS.egress), undefined, () => {}))
-  const files = await Promise.all([image.kernel, initrd, image.root, scratchBase].map((path) => open(path, 'r')))
-  files.push(await open(scratch, 'r+'))
+  const inherited = new InheritedFiles()
   const args = qemuArgs({
     id: 'bench',
     accel,
     version: qemu.version.number,
     ...SIZE,
-    kernelFd: inheritedFd(0),
-    initrdFd: inheritedFd(1),
-    disks: { rootFd: inheritedFd(2), baseFd: inheritedFd(3), scratchFd: inheritedFd(4) },
+    kernelFd: inherited.add(image.kernel),
+    initrdFd: inherited.add(initrd),
+    memory: { kind: 'anonymous' },
+    disks: {
+      rootFd: inherited.add(image.root),
+      baseFd: inherited.add(scratchBase),
+      layerFd: null,
+      scratchFd: inherited.add(scratch, { writable: true }),
+    },
+    incoming: false,
     kernelArgs: [],
   })
+  const files = await Promise.all(inherited.list.map(({ path, writable }) => open(path, writable ? 'r+' : 'r')))
   const child = spawn(
     qemu.path,
     // The guest runs at once: nobody has to write anything down first.

@@ -34,6 +34,7 @@ export async function openRoom() {
     scratchBase: await images.emptyScratch(1024),
     memoryMib: 1024,
     vcpus: 2,
+    memory: 'anonymous',
   }
   return {
     runDir,
@@ -60,7 +61,7 @@ export async function openRoom() {
       return [...left, ...paths, ...readdirSync(runDir)]
     },
     async [Symbol.asyncDispose]() {
-      await removeFolders(folders)
+      await removeFolders(Object.values(folders))
       await rm(runDir, { recursive: true, force: true })
       await rm(cacheDir, { recursive: true, force: true })
     },

@@ -9,7 +9,9 @@ const CONFIG: QemuConfig = {
   vcpus: 2,
   kernelFd: 4,
   initrdFd: 5,
-  disks: { rootFd: 6, baseFd: 7, scratchFd: 8 },
+  memory: { kind: 'anonymous' },
+  disks: { rootFd: 6, baseFd: 7, layerFd: null, scratchFd: 8 },
+  incoming: false,
   kernelArgs: [],
 }
 

@@ -17,12 +17,29 @@ export interface QemuConfig {
   version: readonly [major: number, minor: number]
   memoryMib: number
   vcpus: number
+  memory: QemuMemory
   kernelFd: number
   initrdFd: number
-  /** Root image (read-only), scratch base (read-only) and the machine's own qcow2 (read-write); null boots without disks and ports. */
-  disks: { rootFd: number; baseFd: number; scratchFd: number } | null
+  /** Null boots without disks and ports. */
+  disks: QemuDisks | null
+  /** Waits for the state of a saved machine instead of booting. */
+  incoming: boolean
   /** Added to the kernel's command line. */
   kernelArgs: string[]
+}
+
+/** RAM that is QEMU's own, a file that keeps what the guest writes, or a file of which each written page is copied. */
+export type QemuMemory =
+  | { kind: 'anonymous' }
+  | { kind: 'shared'; fd: number }
+  | { kind: 'private'; fd: number; openReadOnly: boolean }
+
+/** Root image and the layers of the scratch disk from the bottom up; only the last one is written. */
+export interface QemuDisks {
+  rootFd: number
+  baseFd: number
+  layerFd: number | null
+  scratchFd: number
 }
 
 /** QEMU's arguments. The guest's processors stand still until `cont` is sent to the monitor. */
@@ -32,13 +49,16 @@ export function qemuArgs(config: QemuConfig): string[] {
     // Nothing that is not listed here, no window, no reboot; a guest that stops is kept until its console has been read.
     ['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot', '-no-shutdown'],
     ['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
-    ['-M', 'q35', ...acceleratorArgs(config.accel)],
+    // One name for RAM wherever it lies: a saved machine's memory is found by it.
+    ['-M', 'q35,memory-backend=m0', ...acceleratorArgs(config.accel)],
+    ['-object', memoryObject(config.memory, config.memoryMib)],
     ['-m', String(config.memoryMib), '-smp', String(config.vcpus)],
     ['-kernel', fdPath(config.kernelFd), '-initrd', fdPath(config.initrdFd), '-append', kernelCommandLine(config)],
     ['-chardev', `ringbuf,id=console,size=${CONSOLE_BYTES}`, '-serial', 'chardev:console'],
     ['-qmp', `unix:${SANDBOX_RUN_DIR}/${SOCKETS.monitor},server=on,wait=off`],
     ['-object', 'rng-builtin,id=rng', '-device', 'virtio-rng-pci,rng=rng'],
     config.disks === null ? [] : [...diskArgs(config.disks), ...portArgs(config.version)],
+    config.incoming ? ['-incoming', 'defer'] : [],
   ]
   return args.flat()
 }
@@ -47,42 +67,48 @@ function acceleratorArgs(accel: Accelerator): string[] {
   return accel === 'kvm' ? ['-accel', 'kvm', '-cpu', 'host'] : ['-accel', 'tcg,thread=multi,tb-size=512', '-cpu', 'max']
 }
 
+function memoryObject(memory: QemuMemory, mib: number): string {
+  if (memory.kind === 'anonymous') return `memory-backend-ram,id=m0,size=${mib}M`
+  const file = `memory-backend-file,id=m0,size=${mib}M,mem-path=${fdPath(memory.fd)}`
+  if (memory.kind === 'shared') return `${file},share=on`
+  return `${file},share=off${memory.openReadOnly ? ',readonly=on,rom=off' : ''}`
+}
+
 /** `panic=-1`: a kernel panic reboots at once, which ends the machine (`-no-reboot`) instead of leaving it hanging. */
 function kernelCommandLine(config: QemuConfig): string {
   return ['console=ttyS0', 'loglevel=4', 'panic=-1', 'reboot=t', ...config.kernelArgs].join(' ')
 }
 
-/** Kernel and initrd are opened by path only. The descriptor's own path works whatever folder the file lies in. */
+/** Kernel, initrd and memory are opened by path only. The descriptor's own path works whatever folder the file lies in. */
 function fdPath(fd: number): string {
   return `/proc/self/fd/${fd}`
 }
 
 /**
- * `vda` is the root image, `vdb` the scratch disk over its empty base. Flushes are ignored: no disk outlives its machine, so there
- * is nothing to protect from a power cut.
+ * `vda` is the root image, `vdb` the scratch disk over its layers. Flushes are ignored: what the guest writes is on disk when
+ * its machine was saved, and no earlier state of it is of any use.
  */
-function diskArgs({ rootFd, baseFd, scratchFd }: NonNullable<QemuConfig['disks']>): string[] {
-  const cache = { 'no-flush': true }
-  const readOnly = (fd: number, node: string) =>
-    JSON.stringify({
-      'node-name': node,
-      driver: 'raw',
-      'read-only': true,
-      file: { driver: 'file', filename: `/dev/fdset/${fd}`, 'read-only': true },
-    })
-  const scratch = JSON.stringify({
-    'node-name': 'scratch',
+function diskArgs({ rootFd, baseFd, layerFd, scratchFd }: QemuDisks): string[] {
+  const readOnly = { 'read-only': true }
+  const cache = { discard: 'unmap', cache: { 'no-flush': true } }
+  const file = (fd: number) => ({ driver: 'file', filename: `/dev/fdset/${fd}` })
+  const raw = (fd: number) => ({ driver: 'raw', ...readOnly, file: { ...file(fd), ...readOnly } })
+  const qcow2 = (fd: number, backing: string, options: object) => ({
     driver: 'qcow2',
-    backing: 'scratch-base',
-    discard: 'unmap',
-    cache,
-    file: { driver: 'file', filename: `/dev/fdset/${scratchFd}`, discard: 'unmap', cache },
+    backing,
+    ...options,
+    file: { ...file(fd), ...options },
   })
+  const nodes = [
+    { 'node-name': 'root', ...raw(rootFd) },
+    { 'node-name': 'scratch-base', ...raw(baseFd) },
+    ...(layerFd === null ? [] : [{ 'node-name': 'scratch-layer', ...qcow2(layerFd, 'scratch-base', readOnly) }]),
+    { 'node-name': 'scratch', ...qcow2(scratchFd, layerFd === null ? 'scratch-base' : 'scratch-layer', cache) },
+  ]
+  const fds = [rootFd, baseFd, ...(layerFd === null ? [] : [layerFd]), scratchFd]
   const args = [
-    ...[rootFd, baseFd, scratchFd].map((fd) => ['-add-fd', `fd=${fd},set=${fd}`]),
-    ['-blockdev', readOnly(rootFd, 'root')],
-    ['-blockdev', readOnly(baseFd, 'scratch-base')],
-    ['-blockdev', scratch],
+    ...fds.map((fd) => ['-add-fd', `fd=${fd},set=${fd}`]),
+    ...nodes.map((node) => ['-blockdev', JSON.stringify(node)]),
     ['-device', 'virtio-blk-pci,drive=root,serial=root'],
     // An error of the host's disk, most likely a full one, goes to the guest, which can still hand over its files.
     ['-device', 'virtio-blk-pci,drive=scratch,serial=scratch,werror=report,rerror=report'],

@@ -1,15 +1,20 @@
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { VivariumError } from '../../contracts/errors.ts'
 import type { GuestImage } from '../../images/types.ts'
 import { processesNamed } from '../process-identity.ts'
+import { canLeaseUids } from '../uid-lease.ts'
 import type { Engine, EngineProbe, ProcessIdentity, Vmm, VmmSpec } from '../types.ts'
 import { SOCKETS, type Accelerator } from './args.ts'
-import { bootQemu } from './boot.ts'
-import { createScratchDisk } from './disks.ts'
+import { describeCompatibility } from './compatibility.ts'
+import { FILES } from './disk-folder.ts'
+import { createScratchDisk, takeScratchDisk } from './disks.ts'
 import { findQemu, missingOnHost, type Qemu } from './host.ts'
+import { canMapReadOnly, memoryFileOf, newMemory, takeMemory } from './memory.ts'
 import { bootProbe } from './probe.ts'
 import { ProbeMemory } from './probe-memory.ts'
 import { Qmp } from './qmp.ts'
+import { startQemu } from './start.ts'
 import { QemuVmm } from './vmm.ts'
 
 export interface QemuEngineOptions {
@@ -50,29 +55,40 @@ export function createQemuEngine(options: QemuEngineOptions): Engine {
     return { ...answer, version, ...outcome }
   }
 
+  const timeScale = accel === 'kvm' ? 1 : TCG_TIME_SCALE
+
+  /** What starts from nothing and what goes on have in common. */
+  function startOptions(spec: VmmSpec, qemu: Qemu) {
+    const logPath = join(spec.diskDir, FILES.log)
+    const memoryFile = memoryFileOf(spec, qemu)
+    return { ...spec, accel, timeScale, qemu, logPath, memoryFile, kernelArgs: [], dieWithParent: false }
+  }
+
   return {
     name: `qemu-${accel}`,
-    capabilities: { hardwareIsolation: accel === 'kvm', snapshots: false, tap: false },
-    timeScale: accel === 'kvm' ? 1 : TCG_TIME_SCALE,
+    capabilities: { hardwareIsolation: accel === 'kvm', snapshots: true, tap: false },
+    timeScale,
     probe,
     async create(spec, started, signal) {
       const qemu = await requireQemu()
-      const scratch = await createScratchDisk(spec.diskDir, spec.scratchBase, signal)
-      return bootQemu(
-        {
-          ...spec,
-          accel,
-          qemu,
-          kernelArgs: [],
-          dieWithParent: false,
-          disks: { base: spec.scratchBase, scratch },
-          logPath: join(spec.diskDir, 'vmm.log'),
-        },
-        started,
-        signal,
-      )
+      const scratch = await createScratchDisk(spec.diskDir, spec.scratchBase)
+      const disks = { base: spec.scratchBase, layer: undefined, scratch }
+      const memory = await newMemory(spec)
+      return startQemu({ ...startOptions(spec, qemu), disks, memory, state: null }, started, signal)
     },
-    adopt,
+    async restore(spec, from, started, signal) {
+      const qemu = await requireQemu()
+      const disks = await takeScratchDisk(spec.diskDir, spec.scratchBase, from)
+      const { source: memory, mapped } = await takeMemory(spec, from)
+      const path = join(from.folder, FILES.state)
+      // What it was saved as is past once its disk goes on: it must never be taken up again.
+      const taken = async () => (from.disk === 'own' ? rm(path) : undefined)
+      return startQemu({ ...startOptions(spec, qemu), disks, memory, state: { path, mapped, taken } }, started, signal)
+    },
+    compatibility: async () => describeCompatibility(accel, await requireQemu()),
+    // A VMM that runs under our own uid may change the mode of our files.
+    mapsReadOnly: async () => canMapReadOnly(await requireQemu()) && (await canLeaseUids()),
+    adopt: (spec, identity) => adopt(spec, identity, timeScale),
   }
 }
 
@@ -83,13 +99,14 @@ async function requireQemu(): Promise<Qemu> {
   return qemu
 }
 
-async function adopt(spec: VmmSpec, identity: ProcessIdentity): Promise<Vmm | undefined> {
+async function adopt(spec: VmmSpec, identity: ProcessIdentity, timeScale: number): Promise<Vmm | undefined> {
   // QEMU carries the machine's id as its name: a last check beyond pid and start time.
   const candidates = await processesNamed(`vivarium-${spec.id}`)
   if (!candidates.some(({ pid, startTime }) => pid === identity.pid && startTime === identity.startTime))
     return undefined
+  const memoryFile = memoryFileOf(spec, await requireQemu())
   const qmp = await Qmp.connect(join(spec.runDir, SOCKETS.monitor), AbortSignal.timeout(ADOPT_DEADLINE_MS))
-  const vmm = new QemuVmm({ id: spec.id, identity, uid: spec.uid, runDir: spec.runDir, qmp, ended: undefined })
+  const vmm = new QemuVmm({ ...spec, identity, timeScale, memoryFile, qmp, ended: undefined, booting: false })
   await vmm.checkStatus() // it may have stopped while nobody listened
   return vmm
 }

@@ -1,5 +1,5 @@
 import { constants } from 'node:fs'
-import { access } from 'node:fs/promises'
+import { access, stat } from 'node:fs/promises'
 import { delimiter, join } from 'node:path'
 import { execa } from 'execa'
 import type { EngineProbe } from '../types.ts'
@@ -11,7 +11,6 @@ const PACKAGES = {
   'qemu-system-x86_64': 'qemu-system-x86',
   bwrap: 'bubblewrap',
   prlimit: 'util-linux',
-  'qemu-img': 'qemu-utils',
 } as const
 
 const QEMU = 'qemu-system-x86_64'
@@ -39,13 +38,22 @@ export interface Qemu {
   version: { text: string; number: [number, number] }
 }
 
+/** Answers to `findQemu`, by what would change with the program: asking takes longer than anything else in a start from a saved machine. */
+const known = new Map<string, Qemu>()
+
 /** Finds QEMU and asks for its version; undefined where there is none that runs. */
 export async function findQemu(): Promise<Qemu | undefined> {
   const path = await findProgram(QEMU)
   if (path === undefined) return undefined
+  const { ino, size, mtimeMs } = await stat(path)
+  const key = [path, ino, size, mtimeMs].join(' ')
+  const answer = known.get(key)
+  if (answer !== undefined) return answer
   const { stdout } = await execa(path, ['--version'], { reject: false })
   const version = parseQemuVersion(String(stdout))
-  return version && { path, version }
+  if (version === undefined) return undefined
+  known.set(key, { path, version })
+  return { path, version }
 }
 
 /** What keeps the engine from even trying, with the command that mends it; undefined when nothing does. */

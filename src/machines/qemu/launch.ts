@@ -22,9 +22,14 @@ interface InheritedFile {
   writable: boolean
 }
 
-/** The descriptor by which the program knows the file at `index` of its list. */
-export function inheritedFd(index: number): number {
-  return FIRST_FILE_FD + index
+/** The files that a program inherits, collected while its arguments are written. */
+export class InheritedFiles {
+  readonly list: InheritedFile[] = []
+
+  /** The descriptor by which the program will know this file. */
+  add(path: string, options: { writable: boolean } = { writable: false }): number {
+    return FIRST_FILE_FD + this.list.push({ path, ...options }) - 1
+  }
 }
 
 export interface LaunchOptions {

@@ -7,10 +7,10 @@ import { lastLines } from '../console-text.ts'
 import { makeReachable, removeIfEmpty } from '../folders.ts'
 import { canLeaseUids, leaseUid } from '../uid-lease.ts'
 import type { Accelerator } from './args.ts'
-import { bootQemu } from './boot.ts'
 import type { Qemu } from './host.ts'
 import { KVM } from './kvm-access.ts'
 import type { ProbeOutcome } from './probe-memory.ts'
+import { startQemu } from './start.ts'
 import { endsWithin } from './vmm.ts'
 
 /** What the guest's init prints and then powers off, when the kernel's command line says `vivarium.probe=1`. */
@@ -44,14 +44,19 @@ export async function bootProbe(options: BootProbeOptions, signal: AbortSignal |
   await mkdir(runDir, { mode: 0o700 })
   if (uid !== undefined) await chown(runDir, uid, uid)
   try {
-    const vmm = await bootQemu(
+    const vmm = await startQemu(
       {
         ...options,
         id,
         runDir,
         logPath,
         uid,
+        diskDir: runDir, // never saved
         disks: null,
+        memory: { kind: 'anonymous' },
+        memoryFile: 'none',
+        state: null,
+        timeScale: 1,
         kernelArgs: ['vivarium.probe=1'],
         memoryMib: 512,
         vcpus: 1,

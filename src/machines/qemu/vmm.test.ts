@@ -27,7 +27,19 @@ async function takenOver(answer: unknown): Promise<{ vmm: QemuVmm; monitor: Sock
   const [monitor] = (await connected) as [Socket]
   const ended = Promise.withResolvers<string>()
   const identity = { pid: 2 ** 22 + 1, startTime: 1 }
-  const vmm = new QemuVmm({ id: 'vm_1', identity, uid: undefined, runDir: folder, qmp, ended: ended.promise })
+  const vmm = new QemuVmm({
+    id: 'vm_1',
+    identity,
+    uid: undefined,
+    runDir: folder,
+    diskDir: folder,
+    memoryMib: 1,
+    memoryFile: 'none',
+    timeScale: 1,
+    qmp,
+    booting: true,
+    ended: ended.promise,
+  })
   onTestFinished(async () => {
     ended.resolve('it is over')
     qmp.close()

@@ -5,7 +5,10 @@ import { isRunning, untilGone } from '../process-identity.ts'
 import type { ProcessIdentity, Vmm } from '../types.ts'
 import { CONSOLE_BYTES } from './args.ts'
 import { dumpGuestMemory } from './dump.ts'
+import type { MemoryFile } from './memory.ts'
 import type { Qmp } from './qmp.ts'
+import { saveMachine } from './save.ts'
+import { untilSettled } from './settle.ts'
 
 /** How the guest itself ended the machine: QEMU's `ShutdownCause`, for people. */
 const GUEST_STOPS: Record<string, string> = {
@@ -22,12 +25,22 @@ const CONSOLE_POLL_MS = 100
 const PortChange = z.object({ id: z.string(), open: z.boolean() })
 const Status = z.object({ status: z.string() })
 
+/** From parking to rest, with hardware virtualisation. */
+const SETTLE_DEADLINE_MS = 10_000
+
 export interface QemuVmmOptions {
   id: string
   identity: ProcessIdentity
   uid: number | undefined
   runDir: string
+  diskDir: string
+  memoryMib: number
+  memoryFile: MemoryFile
+  /** Factor on deadlines that wait for guest code. */
+  timeScale: number
   qmp: Qmp
+  /** Its guest has yet to boot. */
+  booting: boolean
   /** How the process ended, where it is our child; undefined for one that is adopted, which is watched. */
   ended: Promise<string> | undefined
 }
@@ -47,7 +60,7 @@ export class QemuVmm implements Vmm {
     this.#options = options
     this.identity = options.identity
     this.exited = this.#watchProcess()
-    this.guestUp = options.ended === undefined ? Promise.resolve() : this.#watchBoot()
+    this.guestUp = options.booting ? this.#watchBoot() : Promise.resolve()
     const { qmp } = options
     qmp.on('qemu:SHUTDOWN', (data) => {
       const reason = Shutdown.safeParse(data).data?.reason ?? ''
@@ -76,6 +89,23 @@ export class QemuVmm implements Vmm {
 
   dumpMemory(path: string): Promise<void> {
     return dumpGuestMemory(this.#options.qmp, this.#options.runDir, this.#options.uid, path)
+  }
+
+  settled(signal: AbortSignal): Promise<void> {
+    const { qmp, timeScale } = this.#options
+    return untilSettled(qmp, this.identity.pid, SETTLE_DEADLINE_MS * timeScale, signal)
+  }
+
+  async pause(): Promise<void> {
+    await this.#options.qmp.execute('stop')
+  }
+
+  async resume(): Promise<void> {
+    await this.#options.qmp.execute('cont')
+  }
+
+  save(signal?: AbortSignal): Promise<void> {
+    return saveMachine(this.#options.qmp, this.#options, signal)
   }
 
   kill(): Promise<void> {
