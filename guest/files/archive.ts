@@ -70,9 +70,9 @@ export async function putArchive({ stream, query, closed }: Request, switchUsers
  * vanished or changed meanwhile are left out or as they were found: the host compares with what it asked for.
  */
 export async function postArchive({ stream, closed }: Request): Promise<void> {
-  const { root, paths } = await readJson<ArchiveRequest>(stream)
+  const { root, paths, recursive = false } = await readJson<ArchiveRequest>(stream)
   const format = '--format=pax --numeric-owner --owner=0 --group=0 --hard-dereference --ignore-failed-read'
-  const names = '--no-recursion --null --verbatim-files-from --files-from=-'
+  const names = `${recursive ? '--recursion' : '--no-recursion'} --null --verbatim-files-from --files-from=-`
   const tar = spawn('tar', ['-c', '-f', '-', '-C', root, ...`${format} ${names}`.split(' ')])
   const stderr = stderrTail(tar)
   const exited = once(tar, 'close')

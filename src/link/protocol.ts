@@ -13,21 +13,21 @@
  *
  * Each side begins a stream with FLUSH_BYTES line feeds, and discards what comes before the line it waits for, up to
  * MAX_PREAMBLE_BYTES: it may be the rest of a session that the other side never saw end. After any error a side closes
- * its end of the stream and starts over.
+ * its end of the stream and starts over. A parked guest (`POST /park`) leaves out the line feeds: it waits without a word.
  */
 import { z } from 'zod'
 
 export * from './constants.ts'
 
-// ---- POST /hello: host → guest after every boot and restore ---------------------------------------------------------
+// ---- POST /hello: host → guest after every boot and restore, before anything else --------------------------------------
 
 export const HelloRequest = z.object({
-  /** Milliseconds since the epoch: the guest sets its clock by it. */
+  /** Milliseconds since the epoch, when the request is sent: the guest sets its clock by it. */
   wallClockMs: z.number(),
-  /** 64 fresh random bytes in hex, mixed into the guest kernel's pool. */
+  /** 64 fresh random bytes in hex: the guest's kernel credits them and begins its random numbers anew. */
   entropyHex: z.string().length(128),
   hostname: z.string().max(63),
-  /** 32 hex digits. */
+  /** 32 hex digits. Another one than before: this is another machine, which gets a boot id of its own. */
   machineId: z.string().length(32),
 })
 export type HelloRequest = z.infer<typeof HelloRequest>
@@ -35,12 +35,26 @@ export type HelloRequest = z.infer<typeof HelloRequest>
 export const HelloResponse = z.object({
   protocol: z.int(),
   agentVersion: z.string().max(100),
-  /** The kernel's boot id: tells a reboot from a reconnect. */
+  /** The machine's boot id: tells a reboot, and a copy of another machine, from a reconnect. */
   bootId: z.string().max(100),
   /** Milliseconds since the guest's kernel started. */
   uptimeMs: z.number(),
 })
 export type HelloResponse = z.infer<typeof HelloResponse>
+
+// ---- POST /park: the guest is about to be saved ------------------------------------------------------------------------
+
+/**
+ * From here on, what guest programs ask of the outside waits in the guest. Requests to the model that are under way may end
+ * first, for `drainMs` at most; everything else on `egress` is cut. Then the guest closes its end of `egress`, answers, closes its
+ * end of `control`, without a word of HTTP/2, and opens both anew: on each it waits, in silence, for a preamble. The next hello makes it
+ * go on. Processes run on; their output waits in its spool.
+ */
+export const ParkRequest = z.object({ drainMs: z.number().nonnegative() })
+export type ParkRequest = z.infer<typeof ParkRequest>
+
+export const ParkResponse = z.object({})
+export type ParkResponse = z.infer<typeof ParkResponse>
 
 // ---- /execs/{id} -----------------------------------------------------------------------------------------------------
 
@@ -107,7 +121,12 @@ export type TreeResponse = z.infer<typeof TreeResponse>
 
 /** `GET /files?path=` streams one file; `PUT /files?path=&mode=0644` writes one, owned by the agent user, folders made. */
 /** `PUT /archive?path=` unpacks a tar stream; `POST /archive` with an ArchiveRequest streams those paths back as one. */
-export const ArchiveRequest = z.object({ root: z.string(), paths: z.array(z.string()) })
+export const ArchiveRequest = z.object({
+  root: z.string(),
+  paths: z.array(z.string()),
+  /** With everything below those paths that are folders. */
+  recursive: z.boolean().optional(),
+})
 export type ArchiveRequest = z.infer<typeof ArchiveRequest>
 
 /** `POST /baseline`: the state of `root` from now on counts as "before"; `git` also records contents for `GET /patch`. */
