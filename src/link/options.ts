@@ -33,6 +33,8 @@ export interface GuestLinkOptions {
   timeScale: number
   /** Before scaling; what is left out has its default. */
   deadlines?: Partial<LinkDeadlines>
+  /** Begin silent, as after `park`: the machine is suspended. */
+  silent?: boolean
   log?: (message: string) => void
 }
 

@@ -193,9 +193,7 @@ export class HousedMachine implements Machine {
 
   #watch(vmm: Vmm | undefined): void {
     this.#vmm = vmm
-    void vmm?.exited.then((how) => {
-      if (this.#vmm === vmm) this.lose(how)
-    })
+    void vmm?.exited.then((how) => (this.#vmm === vmm ? this.lose(how) : undefined))
   }
 
   #running(): Vmm {

@@ -13,6 +13,8 @@ export interface LinkOptions {
   machineId: string
   /** Factor on deadlines that wait for guest code. */
   timeScale: number
+  /** Begins silent: its guest comes when the link is woken. */
+  silent: boolean
 }
 
 export interface HousingContext {
@@ -45,24 +47,24 @@ export class Housing implements AsyncDisposable {
   readonly #resources = new AsyncDisposableStack()
   #keepsDisk = false
 
-  private constructor(entry: NewJournalEntry, uid: number | undefined, context: HousingContext) {
+  private constructor(entry: NewJournalEntry, uid: number | undefined, context: HousingContext, silent: boolean) {
     this.id = entry.id
     this.folders = { runDir: entry.runDir, diskDir: entry.diskDir }
     this.#entry = entry
     this.#uid = uid
     this.#journal = context.journal
-    this.link = context.linkFactory({ machineId: entry.id, timeScale: context.timeScale })
+    this.link = context.linkFactory({ machineId: entry.id, timeScale: context.timeScale, silent })
   }
 
   /** Writes a new machine down, then makes what it needs. What was made is removed where a step fails. */
   static async open(entry: NewJournalEntry, context: HousingContext): Promise<Housing> {
     const uid = await context.journal.add(entry)
-    return Housing.#build(new Housing(entry, uid, context), (housing) => makeFolders(housing.folders, uid))
+    return Housing.#build(new Housing(entry, uid, context, false), (housing) => makeFolders(housing.folders, uid))
   }
 
   /** The same for a suspended machine of an earlier orchestrator, whose disk folder is there. */
   static async reopen(entry: JournalEntry, context: HousingContext): Promise<Housing> {
-    const housing = new Housing(entry, entry.uid, context)
+    const housing = new Housing(entry, entry.uid, context, true)
     await rm(entry.runDir, { recursive: true, force: true })
     // Not `#build`: what can't be opened now must not cost the machine its disk.
     await makeRunFolder(housing.folders.runDir, entry.uid)

@@ -62,7 +62,7 @@ export class Keeper implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const id of [...this.#kept.keys()]) this.release(id)
+    for (const id of this.#kept.keys()) this.release(id)
   }
 
   #awaitIdle(id: string): void {

@@ -295,10 +295,8 @@ class JournaledMachines implements Machines {
     const record = new MachineRecord(identity, request, (info) => this.#notify(info))
     const unset = Promise.reject<HousedMachine>(new Error('not started'))
     unset.catch(() => {}) // replaced before anybody can wait for it
-    const entry: Entry = {
-      ...{ record, start: new AbortController(), started: unset, machine: undefined },
-      onChange: request.onChange,
-    }
+    const { onChange } = request
+    const entry: Entry = { record, start: new AbortController(), started: unset, machine: undefined, onChange }
     this.#entries.set(id, entry)
     return entry
   }

@@ -106,7 +106,8 @@ class Pool implements ReadyPool {
     const others = machines.list().filter(({ userId, state }) => userId !== NOBODY && state !== 'suspended')
     if (others.length > 0) this.#lastActivity = performance.now()
     const isIdle = performance.now() - this.#lastActivity > idleMs
-    while (this.#entries.size > 0 && (isIdle || !this.#hasRoom(others, 0))) await this.#releaseOne()
+    const keep = () => !isIdle && this.#hasRoom(others, 0)
+    while (this.#entries.size > 0 && !keep()) await this.#releaseOne()
     // Work that people wait for comes first.
     if (
       isIdle ||

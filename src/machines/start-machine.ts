@@ -1,8 +1,9 @@
 import { join } from 'node:path'
+import { VivariumError } from '../contracts/errors.ts'
 import type { Images } from '../images/types.ts'
 import type { Logger } from '../telemetry/types.ts'
 import { waitForAgent } from './agent-hello.ts'
-import { HousedMachine } from './housed-machine.ts'
+import { HousedMachine, type HousedMachineParts } from './housed-machine.ts'
 import { Housing, type HousingContext } from './housing.ts'
 import type { JournalEntry } from './journal.ts'
 import type { MachineRecord } from './record.ts'
@@ -59,15 +60,23 @@ export async function startMachine(
   record.enter('disk')
   const { userId, taskId, memoryMib, vcpus } = options
   const { createdAt, startedFrom, template } = record.info()
-  const housing = await Housing.open(
-    {
-      ...{ id, userId, taskId, engine: engine.name, memoryMib, vcpus, createdAt, startedFrom, template },
-      ...{ imageKey: image.manifest.key, keepUntil: null, state: 'running' },
-      runDir: join(context.runDir, id),
-      diskDir: (origin.from === 'boot' ? origin.diskDir : undefined) ?? join(context.diskDir, id),
-    },
-    { ...context, timeScale: engine.timeScale },
-  )
+  const entry = {
+    id,
+    userId,
+    taskId,
+    engine: engine.name,
+    memoryMib,
+    vcpus,
+    createdAt,
+    startedFrom,
+    template,
+    state: 'running',
+    imageKey: image.manifest.key,
+    keepUntil: null,
+    runDir: join(context.runDir, id),
+    diskDir: (origin.from === 'boot' ? origin.diskDir : undefined) ?? join(context.diskDir, id),
+  }
+  const housing = await Housing.open(entry, { ...context, timeScale: engine.timeScale })
   made.use(housing)
   if (options.egress !== null) housing.egress.connect(options.egress)
 
@@ -86,7 +95,7 @@ export async function startMachine(
   await waitForAgent({ vmm, link: housing.link, machineId: id, timeScale: engine.timeScale, signal })
   made.move()
   record.become('ready')
-  const restore = restorer(context, housing)
+  const restore = restorer(context, housing, image.manifest.key)
   return new HousedMachine({ record, housing, vmm, restore, timeScale: engine.timeScale, forget: options.forget, log })
 }
 
@@ -99,18 +108,25 @@ export async function reopenMachine(
 ): Promise<HousedMachine> {
   const { engine, log } = context
   const housing = await Housing.reopen(entry, { ...context, timeScale: engine.timeScale })
-  const restore = restorer(context, housing)
+  const restore = restorer(context, housing, entry.imageKey)
   return new HousedMachine({ record, housing, vmm: undefined, restore, timeScale: engine.timeScale, forget, log })
 }
 
-function restorer({ engine, images, scratchMib }: StartContext, housing: Housing): HousedMachineRestore {
+/** Starts a machine's VMM again from its own disk folder. Rejects with `conflict` where its root disk is not at hand any more. */
+function restorer(
+  { engine, images, scratchMib }: StartContext,
+  housing: Housing,
+  imageKey: string | null,
+): HousedMachineParts['restore'] {
   return async (signal) => {
     const image = await images.ensure(undefined, signal)
+    if (image.manifest.key !== imageKey) {
+      const message = `Machine ${housing.id} can't be resumed: the guest image has changed since it was suspended. Start a new one.`
+      throw new VivariumError('conflict', message)
+    }
     const scratchBase = await images.emptyScratch(scratchMib)
     const spec = housing.spec({ image, scratchBase, memory: 'anonymous' })
     const saved: SavedMachine = { folder: housing.folders.diskDir, disk: 'own' }
     return engine.restore(spec, saved, (identity) => housing.started(identity), signal)
   }
 }
-
-type HousedMachineRestore = ConstructorParameters<typeof HousedMachine>[0]['restore']

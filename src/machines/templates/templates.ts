@@ -100,7 +100,12 @@ export class TemplateService implements Templates, Disposable {
   async list(): Promise<Template[]> {
     const building = [...this.#building.values()].map(({ shape, memory }): Template => ({
       ...shape,
-      ...{ state: 'building', reason: null, memory, bytes: 0, builtAt: null, lastUsedAt: null },
+      state: 'building',
+      reason: null,
+      memory,
+      bytes: 0,
+      builtAt: null,
+      lastUsedAt: null,
     }))
     const stored = await Promise.all(
       (await this.#store.list()).map(async (template) => {
