@@ -12,7 +12,7 @@ import { findVersions } from './doctor/versions.ts'
 import { createDeltaCoalescer } from './events/coalesce.ts'
 import { openEventLog } from './events/log.ts'
 import type { EventLog } from './events/types.ts'
-import { sharedCredential } from './gateway/credentials.ts'
+import { vaultCredentials } from './gateway/credentials.ts'
 import { createGateway } from './gateway/gateway.ts'
 import type { Gateway } from './gateway/types.ts'
 import { createUsage } from './gateway/usage.ts'
@@ -34,6 +34,9 @@ import { taskSettings } from './tasks/settings.ts'
 import { createTasks } from './tasks/tasks.ts'
 import type { Tasks } from './tasks/types.ts'
 import type { Logger } from './telemetry/types.ts'
+import { importCredentials } from './vault/import.ts'
+import { createKeyFile } from './vault/key-file.ts'
+import { openVault } from './vault/vault.ts'
 import { VERSION } from './version.ts'
 
 const HEARTBEAT_MS = 15_000
@@ -68,20 +71,34 @@ export interface Orchestrator extends AsyncDisposable {
   isBusy(): boolean
 }
 
-/** Builds every service, once. The data folder exists and is ours. */
-export async function compose(config: Config, log: Logger): Promise<Orchestrator> {
+/** Builds every service, once. The data folder exists and is ours. `forgetSecrets` empties the vault first. */
+export async function compose(
+  config: Config,
+  log: Logger,
+  options: { forgetSecrets?: boolean } = {},
+): Promise<Orchestrator> {
   await using stack = new AsyncDisposableStack()
   const { doctor } = composeHost(config)
   const database = await openDatabase(join(config.home, 'vivarium.db'))
   stack.defer(() => database.destroy())
   const identity = createIdentity(database)
   const owner = await identity.ensureOwner()
+  const vault = stack.use(
+    await openVault({
+      database,
+      keyFile: createKeyFile(join(config.home, 'master.key')),
+      given: config.credentials,
+      forgetSecrets: options.forgetSecrets === true,
+      log,
+    }),
+  )
+  await importCredentials(vault, owner.user.id, config.credentials, log)
   const events = stack.use(await openEventLog({ database, payloadDir: join(config.home, 'payloads') }))
   const blobs = await createDiskBlobs(join(config.home, 'blobs'))
   const gateway = createGateway({
     config,
     database,
-    credentials: sharedCredential(config.credentials),
+    credentials: vaultCredentials(vault),
     registries: registryDestinations(),
     isTrusted: identity.isOwner,
     log,
@@ -98,8 +115,8 @@ export async function compose(config: Config, log: Logger): Promise<Orchestrator
       suspendIdleMs: config.machines.suspendIdleSeconds * 1000,
       templates: templateOptions(config, identity),
       warmEgress: (machineId, allow) => warmEgress(gateway, owner.user.id, machineId, allow),
-      linkFactory: ({ machineId, timeScale }) =>
-        createGuestLink({ name: machineId, timeScale, log: (message) => log.debug({ machineId }, message) }),
+      linkFactory: ({ machineId, timeScale, silent }) =>
+        createGuestLink({ name: machineId, timeScale, silent, log: (message) => log.debug({ machineId }, message) }),
       log,
     }),
   )
@@ -124,6 +141,7 @@ export async function compose(config: Config, log: Logger): Promise<Orchestrator
     machines: access,
     templates: machines.templates,
     identity,
+    vault,
     usage: createUsage(database),
     assets: dashboardAssets(),
     mcp: createMcpEndpoint(),

@@ -52,3 +52,16 @@ function readSettings(path: string, mustExist: boolean): unknown {
     throw new VivariumError('invalid_request', `The settings file ${path} can't be read: ${why}`, { cause: error })
   }
 }
+
+/** Variables of the environment that hold secrets of a server. */
+const SECRET_VARIABLES = [
+  'ANTHROPIC_API_KEY',
+  'CLAUDE_CODE_OAUTH_TOKEN',
+  'VIVARIUM_MASTER_KEY',
+  'VIVARIUM_PREVIOUS_MASTER_KEY',
+]
+
+/** Removes secrets that have been read, so that no process started later inherits them. */
+export function dropSecrets(env: Environment): void {
+  for (const name of SECRET_VARIABLES) delete env[name]
+}

@@ -70,6 +70,9 @@ export function resolveConfig(sources: Sources): Resolved {
       credentials: {
         apiKey: sources.env['ANTHROPIC_API_KEY'] || undefined,
         oauthToken: sources.env['CLAUDE_CODE_OAUTH_TOKEN'] || undefined,
+        masterKey: sources.env['VIVARIUM_MASTER_KEY'] || undefined,
+        previousMasterKey: sources.env['VIVARIUM_PREVIOUS_MASTER_KEY'] || undefined,
+        directory: sources.env['CREDENTIALS_DIRECTORY'] || undefined,
       },
     },
     origins,

@@ -156,5 +156,13 @@ export interface Config extends Omit<Settings, '$schema' | 'listen'> {
   /** Short folder for sockets of running machines. */
   runDir: string
   /** Credentials from the environment; never logged, never given to a guest. */
-  credentials: { apiKey: string | undefined; oauthToken: string | undefined }
+  credentials: {
+    apiKey: string | undefined
+    oauthToken: string | undefined
+    /** The vault's master key, and the one before it: see `vault/master-key.ts`. */
+    masterKey: string | undefined
+    previousMasterKey: string | undefined
+    /** Where systemd puts this service's credentials. */
+    directory: string | undefined
+  }
 }

@@ -79,7 +79,7 @@ const ADVICE: Partial<Record<VivariumError['code'], string>> = {
   conflict: 'Look at the present state with get_task_status first.',
   queue_full: 'Wait for running tasks to end (wait_for_task), then try again.',
   guest_lost: 'The machine is gone and its unsaved state with it; start over with a new task.',
-  no_credential: 'Ask the user to give Vivarium a credential for the model.',
+  no_credential: 'Ask the user to store a credential for the model: vivarium secret set anthropic-api-key.',
 }
 
 /** Fields of requests that are arguments of another name here. */

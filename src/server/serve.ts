@@ -20,14 +20,18 @@ export interface RunningServer extends AsyncDisposable {
 /**
  * Starts the orchestrator of a data folder: takes the folder, opens the services, takes up what a previous one left, listens,
  * and announces itself to clients. Disposing undoes all of it in reverse. Rejects with `conflict` when the folder or the port
- * is taken, and with `setup_required` when the folder can't be had; `anyPort` takes a free port instead of a taken one.
+ * is taken, and with `setup_required` when the folder can't be had; `anyPort` takes a free port instead of a taken one, `forgetSecrets` empties the vault.
  */
-export async function startServer(config: Config, log: Logger, options: { anyPort: boolean }): Promise<RunningServer> {
+export async function startServer(
+  config: Config,
+  log: Logger,
+  options: { anyPort: boolean; forgetSecrets: boolean },
+): Promise<RunningServer> {
   await using stack = new AsyncDisposableStack()
   makeDataFolder(config.home)
   stack.use(lockDataFolder(config.home))
   withdraw(config.home)
-  const orchestrator = stack.use(await compose(config, log))
+  const orchestrator = stack.use(await compose(config, log, options))
   const key = await localKey(config.home, orchestrator.identity, orchestrator.owner)
   await orchestrator.recover()
   const server = stack.use(await listen(orchestrator.app.fetch, config.listen, options))

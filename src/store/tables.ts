@@ -10,6 +10,9 @@ export interface Tables {
   events: EventsTable
   machines: MachinesTable
   usageRecords: UsageRecordsTable
+  secrets: SecretsTable
+  masterKey: MasterKeyTable
+  audit: AuditTable
 }
 
 export interface UsersTable {
@@ -131,7 +134,52 @@ export interface UsageRecordsTable {
   cacheWriteTokens: number
   /** Null where the model has no known price. */
   costUsd: number | null
+  /** What budgets are charged: the cost, and something also where that is unknown. */
+  chargeUsd: Generated<number>
   status: number
-  /** 0 when the answer was cut off. */
+  /** 0 when the answer was cut off, or never came. */
   complete: number
+  /** The agent's names for the conversation and, of a subagent's request, the subagent. */
+  sessionId: string | null
+  agentId: string | null
+}
+
+export interface SecretsTable {
+  id: Generated<number>
+  /** Null is shared by all users. */
+  userId: string | null
+  name: string
+  /** 1 at first, one more with each new value. */
+  version: number
+  /** The data key under the master key, and the value under the data key, as `vault/seal.ts` writes them. */
+  dataKey: string
+  value: string
+  createdAt: string
+  updatedAt: string
+  lastUsedAt: string | null
+}
+
+/** One row, with the id 1: which master key the secrets are under. */
+export interface MasterKeyTable {
+  id: number
+  /** Opens with the right master key only. */
+  sealedCheck: string
+  /** `systemd`, `environment` or `file`: where the key came from, for the sentence that misses it. */
+  source: string
+}
+
+/** Who did what with which secret. Keeps no reference: the line outlives user, task and machine. */
+export interface AuditTable {
+  id: Generated<number>
+  at: string
+  /** An AuditAction. */
+  action: string
+  /** The secret's name, `*` for all. */
+  name: string
+  ownerId: string | null
+  userId: string | null
+  taskId: string | null
+  machineId: string | null
+  purpose: string
+  count: number
 }

@@ -26,7 +26,7 @@ export function checkRequest(
 ): void {
   if (agent.needsModel && gateway.credentialKind(userId) === undefined) {
     const message =
-      'There is no credential for the model. Set ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN where the server starts, and start it again.'
+      'There is no credential for the model. Store one with "vivarium secret set anthropic-api-key" (or claude-oauth-token); it counts at once.'
     throw new VivariumError('no_credential', message)
   }
   if (request.memoryMib > settings.totalMemoryMib) {

@@ -380,7 +380,7 @@ test('the same request with the same key is the same task; a different one is a 
 })
 
 test.each([
-  ['without a credential', { agent: 'claude-code' as const }, 'no_credential', /ANTHROPIC_API_KEY/],
+  ['without a credential', { agent: 'claude-code' as const }, 'no_credential', /secret set anthropic-api-key/],
   ['larger than the host', { memoryMib: 9000 }, 'machine_too_large', /8192 MiB/],
   ['with a token in an address', { repo: { url: 'https://u:t@git.example/x' } }, 'invalid_request', /must not hold/],
 ])('a task %s is refused at once', async (_name, fields, code, message) => {

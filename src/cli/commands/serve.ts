@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { loadConfig } from '../../config/load.ts'
+import { dropSecrets, loadConfig } from '../../config/load.ts'
 import { startServer } from '../../server/serve.ts'
 import { createLogger } from '../../telemetry/logger.ts'
 import { untilAborted, type Io } from '../io.ts'
@@ -15,6 +15,7 @@ export function registerServe(program: Command, io: Io): void {
     .option('--log <level>', 'debug, info, warn or error')
     .option('--idle-exit <seconds>', 'exit after this long without work or clients', number('idle-exit'))
     .option('--background', 'take a free port where the configured one is in use')
+    .option('--forget-secrets', 'remove all stored secrets first: the way out when their master key is lost')
     .action(
       async (options: {
         listen?: string
@@ -23,11 +24,16 @@ export function registerServe(program: Command, io: Io): void {
         log?: string
         idleExit?: number
         background?: true
+        forgetSecrets?: true
       }) => {
         const { listen, engine, log, idleExit: idleExitSeconds } = options
         const { config } = loadConfig({ listen, engine, log, idleExitSeconds }, options.config, io.env)
+        dropSecrets(io.env)
         const logger = createLogger(config.log)
-        await using server = await startServer(config, logger, { anyPort: options.background === true })
+        await using server = await startServer(config, logger, {
+          anyPort: options.background === true,
+          forgetSecrets: options.forgetSecrets === true,
+        })
         logger.info({ url: server.url }, `dashboard and API at ${server.url}`)
         const why = await Promise.race([server.idle.then(() => 'idle'), untilAborted(io.signal).then(() => 'asked to')])
         logger.info(`stopping: ${why}`)
