@@ -10,17 +10,32 @@ import { getFile, putFile } from './files/file.ts'
 import { getTree } from './files/tree.ts'
 import { hello } from './hello.ts'
 import { answerError, Refusal, type Request } from './http.ts'
+import type { Kernel } from './kernel.ts'
 import { log } from './log.ts'
 import type { AgentOptions } from './options.ts'
+import type { Parking } from './park.ts'
 
 type Handler = (request: Request) => Promise<void>
 
+/** What the requests are about besides files. `kernel` is undefined outside a VM. */
+export interface AgentParts {
+  parking: Parking
+  kernel: Kernel | undefined
+}
+
 /** Requests by method and first path segment. */
-function routes(options: AgentOptions): Record<string, Handler> {
+function routes(options: AgentOptions, { parking, kernel }: AgentParts): Record<string, Handler> {
   const execs = new Execs(options)
   const exec: Handler = (request) => execs.handle(request)
   return {
-    'POST hello': (request) => hello(request, options.transport.kind === 'device'),
+    'POST hello': async (request) => {
+      await hello(request, kernel)
+      parking.resume()
+    },
+    'POST park': (request) => {
+      kernel?.ensure()
+      return parking.park(request)
+    },
     'PUT execs': exec,
     'GET execs': exec,
     'POST execs': exec,
@@ -36,8 +51,8 @@ function routes(options: AgentOptions): Record<string, Handler> {
 }
 
 /** Serves the host's requests on each `control` session; state outlives sessions. */
-export function controlServer(options: AgentOptions): (socket: Socket) => Promise<void> {
-  const handlers = routes(options)
+export function controlServer(options: AgentOptions, parts: AgentParts): (socket: Socket) => Promise<void> {
+  const handlers = routes(options, parts)
 
   async function handle(stream: ServerHttp2Stream, headers: IncomingHttpHeaders) {
     const aborter = new AbortController()

@@ -6,18 +6,25 @@ import { controlServer } from './control.ts'
 import { spareAgent } from './execs/memory.ts'
 import { EgressLink } from './egress/session.ts'
 import { listenForPrograms } from './egress/listen.ts'
+import { ownBootId } from './identity.ts'
+import { Kernel } from './kernel.ts'
 import { parseOptions } from './options.ts'
+import { Parking } from './park.ts'
 import { dialer } from './transport/dial.ts'
-import { keepSession } from './transport/keep.ts'
+import { KeptStream } from './transport/keep.ts'
 
 const options = parseOptions(process.argv.slice(2))
-if (options.transport.kind === 'device') spareAgent()
+const ownsMachine = options.transport.kind === 'device'
+if (ownsMachine) spareAgent()
+const kernel = ownsMachine ? new Kernel() : undefined
+if (kernel !== undefined) void ownBootId(kernel)
 const egress = new EgressLink()
 // Before anything is started that is told of them.
 const ports = await listenForPrograms(egress, { proxy: options.proxyPort, anthropic: options.anthropicPort })
-const serveControl = controlServer({ ...options, ...ports })
+const streams = {
+  control: new KeptStream('control', dialer(options.transport, 'control'), (socket) => serveControl(socket)),
+  egress: new KeptStream('egress', dialer(options.transport, 'egress'), (socket) => egress.serve(socket)),
+}
+const serveControl = controlServer({ ...options, ...ports }, { parking: new Parking(egress, streams), kernel })
 process.stdout.write(`${JSON.stringify(ports)}\n`)
-await Promise.all([
-  keepSession('control', dialer(options.transport, 'control'), serveControl),
-  keepSession('egress', dialer(options.transport, 'egress'), (socket) => egress.serve(socket)),
-])
+await Promise.all([streams.control.run(), streams.egress.run()])

@@ -36,7 +36,8 @@ export async function forward(link: EgressLink, request: IncomingMessage, respon
   const withBody = hasBody(request)
   let stream: ClientHttp2Stream
   try {
-    stream = session.request(
+    stream = link.open(
+      session,
       {
         ...endToEnd(request.headers),
         ':method': request.method ?? 'GET',

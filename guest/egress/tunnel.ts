@@ -21,10 +21,12 @@ export async function tunnel(link: EgressLink, authority: string, socket: Duplex
   const session = await link.session()
   if (socket.destroyed) return
   if (session === undefined) return refuse(socket, 504, 'The way out of this machine is not up.')
-  const stream = session.request({ ':method': 'CONNECT', ':authority': authority }, { endStream: false })
+  const stream = link.open(session, { ':method': 'CONNECT', ':authority': authority }, { endStream: false })
+  let answered = false
   let open = false
   let reason = ''
   stream.once('response', ({ ':status': status }) => {
+    answered = true
     open = status === 200
     if (!open) {
       stream.setEncoding('utf8').on('data', (text: string) => (reason = (reason + text).slice(0, MAX_REASON_BYTES)))
@@ -38,12 +40,12 @@ export async function tunnel(link: EgressLink, authority: string, socket: Duplex
     stream.pipe(socket)
     socket.pipe(stream)
   })
-  stream.on('error', (error) => {
-    if (open) socket.destroy()
-    else refuse(socket, 502, `The way out of this machine broke: ${error.message}.`)
-  })
+  let why = 'gave no answer'
+  // Always followed by 'close'.
+  stream.on('error', (error) => (why = `broke: ${error.message}`))
   stream.once('close', () => {
-    if (open && !socket.writableEnded) socket.destroy()
+    if (!answered) refuse(socket, 502, `The way out of this machine ${why}.`)
+    else if (!socket.writableEnded) socket.destroy()
   })
   socket.once('close', () => {
     // Where both directions have ended by themselves, what is still on its way arrives.

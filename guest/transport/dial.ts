@@ -12,6 +12,8 @@ export type StreamName = keyof typeof PORT_NAMES
 export type Dial = () => Promise<Socket>
 
 const PORTS = '/sys/class/virtio-ports'
+/** How long a bridge may take to pass on what it was given, after its socket has closed: its port may be stuck. */
+const BRIDGE_END_MS = 500
 
 /** The device of a named virtio-serial port. By name, never by number: `vport0p1` is another one after the next boot. */
 function findDevice(name: string): string {
@@ -22,22 +24,25 @@ function findDevice(name: string): string {
 
 /**
  * Bridges a device and a socket pair by socat: Node has no event-driven reading of a character device, and HTTP/2 wants a
- * real socket. The port can be open only once, so a bridge ends with its socket, and the next waits for that.
+ * real socket. The port can be open only once, so a bridge ends with its socket, and the next waits for that. `-t`: after
+ * one direction has ended nothing is to come from the other.
  */
 function dialDevice(name: StreamName): Dial {
   let gone: Promise<unknown> = Promise.resolve()
   return async () => {
     await gone
     const device = findDevice(PORT_NAMES[name])
-    const socat = spawn('socat', ['-b65536', `OPEN:${device},rdwr`, 'FD:3'], {
+    const socat = spawn('socat', ['-b65536', '-t0.01', `OPEN:${device},rdwr`, 'FD:3'], {
       stdio: ['ignore', 'inherit', 'inherit', 'pipe'],
     })
-    gone = new Promise((resolve) => {
-      socat.once('exit', resolve).once('error', resolve)
-    })
+    let killing: NodeJS.Timeout | undefined
+    gone = new Promise<void>((resolve) => {
+      socat.once('exit', () => resolve()).once('error', () => resolve())
+    }).then(() => clearTimeout(killing))
     const socket = socat.stdio[3]
     if (!(socket instanceof Socket)) throw new Error('socat could not be started')
-    socket.on('error', () => undefined).once('close', () => socat.kill('SIGKILL'))
+    socket.on('error', () => undefined)
+    socket.once('close', () => (killing = setTimeout(() => socat.kill('SIGKILL'), BRIDGE_END_MS)))
     await once(socat, 'spawn')
     return socket
   }

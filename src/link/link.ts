@@ -1,13 +1,20 @@
-import { createHash, randomBytes } from 'node:crypto'
 import { z } from 'zod'
 import { VivariumError } from '../contracts/errors.ts'
 import { limitedBody } from './body.ts'
 import { type Call, Calls } from './calls.ts'
 import { readChanges } from './changes.ts'
 import { guestLost, misbehaved } from './errors.ts'
+import { helloRequest } from './hello.ts'
 import { type GuestLinkOptions, resolveLinkOptions } from './options.ts'
 import { openOutput, readOutput } from './output.ts'
-import { ExecStarted, type HelloRequest, HelloResponse, PROTOCOL_VERSION, TreeResponse } from './protocol.ts'
+import {
+  ExecStarted,
+  HelloResponse,
+  type ParkRequest,
+  ParkResponse,
+  PROTOCOL_VERSION,
+  TreeResponse,
+} from './protocol.ts'
 import type { Answer } from './request.ts'
 import { runToEnd, sendInput, signalExec } from './run.ts'
 import { Sessions } from './sessions.ts'
@@ -35,6 +42,7 @@ export function createGuestLink(options: GuestLinkOptions): GuestLink {
   const settings = resolveLinkOptions(options)
   const { callMs, bulkMs, idleMs } = settings.deadlines
   const sessions = new Sessions(settings)
+  if (options.silent === true) sessions.fallSilent()
   const calls = new Calls(sessions, settings)
 
   /** Sends something whose answer says nothing more than that it was done. */
@@ -42,16 +50,20 @@ export function createGuestLink(options: GuestLinkOptions): GuestLink {
     await calls.json(call, z.unknown())
   }
 
+  const park = async ({ drainMs }: ParkRequest, signal?: AbortSignal) => {
+    if (sessions.silent) return
+    const body = json({ drainMs } satisfies ParkRequest)
+    // How long the model takes is not the guest's affair: only the rest scales with its speed.
+    const deadlineMs = callMs + drainMs
+    await calls.json({ method: 'POST', path: '/park', body, deadlineMs, repeatable: true, signal }, ParkResponse)
+    sessions.fallSilent()
+  }
+  let parking: Promise<void> | undefined
+
   return {
     async hello({ hostname }, signal) {
-      const request: HelloRequest = {
-        wallClockMs: Date.now(),
-        entropyHex: randomBytes(64).toString('hex'),
-        hostname,
-        // The same after every restart of the agent, another for every machine.
-        machineId: createHash('sha256').update(`vivarium machine ${settings.name}`).digest('hex').slice(0, 32),
-      }
-      const call: Call = { method: 'POST', path: '/hello', body: json(request), repeatable: true, signal }
+      const body = () => json(helloRequest(settings.name, hostname))
+      const call: Call = { method: 'POST', path: '/hello', body, repeatable: true, signal }
       const answer = await calls.json(call, HelloResponse)
       if (answer.protocol !== PROTOCOL_VERSION)
         throw misbehaved(`The guest agent speaks version ${answer.protocol} of the link, not ${PROTOCOL_VERSION}.`)
@@ -134,6 +146,13 @@ export function createGuestLink(options: GuestLinkOptions): GuestLink {
         throw error
       }
     },
+
+    park(options, signal) {
+      parking ??= park(options, signal).finally(() => (parking = undefined))
+      return parking
+    },
+
+    wake: () => sessions.wake(),
 
     lost: sessions.lost,
 

@@ -49,7 +49,7 @@ export async function* readOutput(
       acks.taken(next, false)
     }
     if (signal?.aborted === true) throw abortError(signal)
-    if (answer.session.http.destroyed || answer.session.http.closed) await answer.session.ended
+    if (answer.session.over) await answer.session.ended
     else emptyStreams = next > before ? 0 : emptyStreams + 1
     if (emptyStreams >= MAX_EMPTY_STREAMS) throw misbehaved('The guest keeps breaking off the output of a process.')
   }

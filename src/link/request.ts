@@ -9,7 +9,8 @@ export interface LinkRequest {
   method: 'GET' | 'PUT' | 'POST'
   /** With its query. */
   path: string
-  body?: Buffer | Readable
+  /** Made when it is sent, where it is a function. */
+  body?: Buffer | Readable | (() => Buffer)
   /** Until the head of the answer. */
   deadlineMs: number
   signal?: AbortSignal | undefined
@@ -26,14 +27,14 @@ const MAX_ERROR_BYTES = 16 * 1024
 const PIECE_BYTES = 256 * 1024
 
 /** Why a stream ended before its time: with its session, or the agent broke it off. */
-export function brokenOff({ http }: Session): Error {
-  if (http.destroyed || http.closed) return new SessionBroken('the session ended')
+export function brokenOff(session: Session): Error {
+  if (session.over) return new SessionBroken('the session ended')
   return misbehaved('The guest broke off an answer.')
 }
 
 /** Whether a stream that has ended did so with the body's end: one that is reset, or loses its session, ends as well. */
 export function endedWhole({ stream, session }: Answer): boolean {
-  return stream.rstCode === 0 && !session.http.destroyed
+  return stream.rstCode === 0 && !session.over
 }
 
 /**
@@ -77,9 +78,9 @@ export async function send(session: Session, request: LinkRequest): Promise<Answ
   throw error
 }
 
-function open({ http }: Session, { method, path, body }: LinkRequest): ClientHttp2Stream {
+function open(session: Session, { method, path, body }: LinkRequest): ClientHttp2Stream {
   try {
-    return http.request({ ':method': method, ':path': path }, { endStream: body === undefined })
+    return session.request({ ':method': method, ':path': path }, { endStream: body === undefined })
   } catch {
     // What we send is well formed: only a session that is going refuses it.
     throw new SessionBroken('the session ended')
@@ -88,7 +89,8 @@ function open({ http }: Session, { method, path, body }: LinkRequest): ClientHtt
 
 function sendBody(stream: ClientHttp2Stream, body: LinkRequest['body'], fail: (error: Error) => void): void {
   if (body === undefined) return
-  const source = Buffer.isBuffer(body) ? Readable.from(pieces(body), { objectMode: false }) : body
+  const bytes = typeof body === 'function' ? body() : body
+  const source = Buffer.isBuffer(bytes) ? Readable.from(pieces(bytes), { objectMode: false }) : bytes
   source.once('error', fail)
   source.pipe(stream)
   // Answered, refused or broken: what is left of the source is nobody's.

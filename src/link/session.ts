@@ -1,4 +1,4 @@
-import { connect, type ClientHttp2Session } from 'node:http2'
+import { type ClientHttp2Stream, connect, type OutgoingHttpHeaders } from 'node:http2'
 import type { Duplex } from 'node:stream'
 import { MAX_CONCURRENT_STREAMS, WINDOW_BYTES } from './constants.ts'
 import type { LinkSettings } from './options.ts'
@@ -13,10 +13,20 @@ export interface SessionEnd {
 
 /** One HTTP/2 session on `control`, from its first answered settings frame on. */
 export interface Session {
-  readonly http: ClientHttp2Session
-  /** Never rejects. */
+  /** Whether it is of no more use: it has ended, is about to, or was retired. */
+  readonly over: boolean
+  /** Resolves when it is over. Never rejects. */
   readonly ended: Promise<SessionEnd>
+  /** Resolves when its connection is gone. */
+  readonly closed: Promise<void>
+  /** Opens a stream. Throws where the session is over. */
+  request(headers: OutgoingHttpHeaders, options: { endStream: boolean }): ClientHttp2Stream
   close(reason: string): void
+  /**
+   * Ends every stream and all pings, but keeps the connection until `close`: HTTP/2 cannot hand it back, and a VMM that loses it
+   * takes up to a second to dial again, in which its guest finds a dead port.
+   */
+  retire(reason: string): void
 }
 
 const MISSED_PINGS = 3
@@ -43,12 +53,16 @@ export async function openSession(socket: Duplex, settings: LinkSettings, signal
   const { firstSessionMs, readyMs, pingMs } = settings.deadlines
   await startSession(socket, { deadlineMs: firstSessionMs, readyMs, signal })
   const http = connect('http://agent', { createConnection: () => socket, ...LIMITS })
+  const streams = new Set<ClientHttp2Stream>()
   let end: SessionEnd = { reason: 'The guest closed its connection.', violation: false }
+  let retired = false
 
-  const ended = new Promise<SessionEnd>((resolve) => {
+  const { promise: ended, resolve: resolveEnded } = Promise.withResolvers<SessionEnd>()
+  const closed = new Promise<void>((resolve) => {
     http.once('close', () => {
       socket.destroy()
-      resolve(end)
+      resolveEnded(end)
+      resolve()
     })
   })
   const finish = (reason: string, violation: boolean) => {
@@ -94,5 +108,24 @@ export async function openSession(socket: Duplex, settings: LinkSettings, signal
   } finally {
     clearTimeout(starting)
   }
-  return { http, ended, close: (reason) => finish(reason, false) }
+  return {
+    get over() {
+      return retired || http.closed || http.destroyed
+    },
+    ended,
+    closed,
+    request(headers, options) {
+      if (retired) throw new Error('the session is retired')
+      const stream = http.request(headers, options)
+      streams.add(stream)
+      stream.once('close', () => streams.delete(stream))
+      return stream
+    },
+    close: (reason) => finish(reason, false),
+    retire(reason) {
+      retired = true
+      resolveEnded({ reason, violation: false })
+      for (const stream of streams) stream.destroy()
+    },
+  }
 }

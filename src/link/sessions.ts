@@ -9,7 +9,8 @@ const MAX_VIOLATIONS = 5
 
 /**
  * The sessions of one machine, one after the other: takes connections, of which the newest counts, hands out the session
- * that is up, and gives up when none comes in time or the guest keeps breaking the protocol.
+ * that is up, and gives up when none comes in time or the guest keeps breaking the protocol. While silent, it holds what
+ * connects and waits for nothing.
  */
 export class Sessions {
   readonly lost: Promise<string>
@@ -19,6 +20,11 @@ export class Sessions {
   #violations: number[] = []
   #deadline: NodeJS.Timeout
   #given: VivariumError | undefined
+  #silent = false
+  /** While silent: the session before, for its connection. */
+  #retired: Session | undefined
+  /** While silent: the newest connection. Nobody reads it, so that it costs what the kernel buffers, however much it brings. */
+  #held: Duplex | undefined
   readonly #runs = new Set<Promise<void>>()
   readonly #waiting = new Set<() => void>()
   #resolveLost: (reason: string) => void = () => undefined
@@ -37,11 +43,40 @@ export class Sessions {
       socket.destroy()
       return
     }
+    if (this.#silent) {
+      this.#dropHeld('The guest opened a new connection.')
+      this.#held = socket
+      return
+    }
+    this.#begin(socket)
+  }
+
+  /** Whether nothing is said to the guest, and nothing expected of it. */
+  get silent(): boolean {
+    return this.#silent
+  }
+
+  /** Ends the present session for those who use it, and says nothing more until `wake`. */
+  fallSilent(): void {
+    if (this.#silent || this.#given !== undefined) return
+    this.#silent = true
+    clearTimeout(this.#deadline)
+    // A session that is only just beginning: its guest dials anew. One that is up is beyond this.
     this.#attempt.abort()
-    this.#attempt = new AbortController()
-    this.#current?.close('The guest opened a new connection.')
-    const run = this.#run(socket, this.#attempt.signal).finally(() => this.#runs.delete(run))
-    this.#runs.add(run)
+    this.#retired = this.#current
+    this.#current = undefined
+    this.#retired?.retire('The guest is parked.')
+  }
+
+  /** Begins a session on the connection that is held, or else on the next. */
+  wake(): void {
+    if (!this.#silent || this.#given !== undefined) return
+    this.#silent = false
+    this.#deadline = this.#expectSession(this.#settings.deadlines.sessionMs)
+    const held = this.#held
+    this.#held = undefined
+    this.#dropHeld('The guest was woken.')
+    if (held !== undefined) this.#begin(held)
   }
 
   /** The session that is up, or the next one. Rejects when the link is given up or `signal` is aborted. */
@@ -69,13 +104,29 @@ export class Sessions {
     clearTimeout(this.#deadline)
     this.#attempt.abort()
     this.#current?.close(error.message)
-    this.#wake()
+    this.#dropHeld(error.message)
+    this.#resumeWaiting()
     this.#resolveLost(error.message)
   }
 
   /** Resolves when no connection is left, after `giveUp`. */
   async ended(): Promise<void> {
     await Promise.all(this.#runs)
+  }
+
+  #begin(socket: Duplex): void {
+    this.#attempt.abort()
+    this.#attempt = new AbortController()
+    this.#current?.close('The guest opened a new connection.')
+    const run = this.#run(socket, this.#attempt.signal).finally(() => this.#runs.delete(run))
+    this.#runs.add(run)
+  }
+
+  #dropHeld(reason: string): void {
+    this.#held?.destroy()
+    this.#held = undefined
+    this.#retired?.close(reason)
+    this.#retired = undefined
   }
 
   /** One connection, from its preamble to its end. Never rejects. */
@@ -85,7 +136,7 @@ export class Sessions {
       if (signal.aborted) return session.close('The guest opened a new connection.')
       clearTimeout(this.#deadline)
       this.#current = session
-      this.#wake()
+      this.#resumeWaiting()
       const end = await session.ended
       if (this.#current === session) {
         this.#current = undefined
@@ -93,6 +144,7 @@ export class Sessions {
         if (this.#given === undefined) this.#deadline = this.#expectSession(this.#settings.deadlines.sessionMs)
       }
       this.#note(end)
+      await session.closed
     } catch (error) {
       socket.destroy()
       if (!signal.aborted) this.#note(asEnd(error))
@@ -119,7 +171,7 @@ export class Sessions {
     )
   }
 
-  #wake(): void {
+  #resumeWaiting(): void {
     for (const wake of this.#waiting) wake()
   }
 }
