@@ -5,6 +5,7 @@ import { listen } from '../../src/api/listen.ts'
 import { fakeOptions, fakeServices } from '../../src/api/testing/fake-services.ts'
 import { assetNames, readAsset } from '../../src/assets.ts'
 import type { NewEvent } from '../../src/contracts/event.ts'
+import { MachineRequest } from '../../src/contracts/machine.ts'
 import { TaskRequest } from '../../src/contracts/task.ts'
 import { withBrowser } from './browser.ts'
 
@@ -231,6 +232,68 @@ test('the parts of a task are all within reach on a small screen', async () => {
     },
     { width: 390, height: 844 },
   )
+})
+
+test('a finished task is gone on from, and forked into attempts that are shown side by side', async () => {
+  const { url, tasks, identity } = await setUp()
+  const request = { prompt: 'Parse it', template: 'web', maxTurns: 7, repo: { url: 'https://git.example/x' } }
+  const { id } = await tasks.submit(identity.ada.id, TaskRequest.parse(request))
+  await tasks.finish(id)
+  await withBrowser(async ({ page, problems }) => {
+    await page.goto(`${url}/tasks/${id}#key=vv_ada`)
+    await page.getByTestId('follow-up-prompt').fill('Also gzip')
+    await page.getByTestId('keep-vm').selectOption('1 hour')
+    await page.getByTestId('follow-up-submit').click()
+    await page.getByTestId('task-origin').getByText(id).click()
+    await page.getByTestId('continuation').getByText('Also gzip').waitFor()
+    const followUp = tasks.requests.at(-1)
+    expect(followUp).toMatchObject({ continues: id, template: 'web', maxTurns: 7, keepVmSeconds: 3600 })
+    expect(followUp?.repo).toBeUndefined()
+
+    await page.getByTestId('follow-up-prompt').fill('Make it faster')
+    await page.getByTestId('fork-count').fill('2')
+    await page.getByTestId('fork-submit').click()
+    await page.waitForURL(`${url}/tasks/${id}/compare`)
+    const attempts = page.getByTestId('attempt')
+    await attempts.nth(1).waitFor()
+    const ids = await attempts.evaluateAll((items) => items.map((item) => item.getAttribute('data-task-id') ?? ''))
+    expect(ids).toHaveLength(2)
+    const patch = 'diff --git a/a b/a\n--- a/a\n+++ b/a\n@@ -1 +1,2 @@\n-old\n+new\n+more\n'
+    const phases = [{ name: 'restore', ms: 80 }]
+    for (const each of ids) tasks.patches.set(each, patch)
+    await tasks.finish(ids[0] ?? '', 'succeeded', {
+      hasPatch: true,
+      costUsd: 0.25,
+      turns: 4,
+      result: 'Faster.',
+      phases,
+    })
+    await tasks.finish(ids[1] ?? '', 'failed')
+    await attempts.first().getByTestId('patch').getByText('+more').waitFor()
+    const first = await attempts.first().innerText()
+    for (const shown of ['succeeded', '$0.25', '+2 −1', 'Faster.', 'restore']) expect(first).toContain(shown)
+    await attempts.nth(1).getByText('failed').waitFor()
+    expect(problems).toEqual([])
+  })
+})
+
+test('a kept machine shows where it came from and how long it stays, and is suspended and resumed', async () => {
+  const { url, machines, identity, tasks, task } = await setUp()
+  const { id } = await machines.create(identity.ada.id, MachineRequest.parse({ template: 'web' }))
+  machines.change(id, { taskId: task.id, keepUntil: new Date(Date.now() + 3_600_000).toISOString() })
+  await tasks.finish(task.id, 'succeeded', { vmId: id })
+  await withBrowser(async ({ page, problems }) => {
+    await page.goto(`${url}/tasks/${task.id}#key=vv_ada`)
+    await page.getByTestId('kept-machine').getByText(id).click()
+    const row = page.getByTestId('vm-row')
+    await row.getByText('restored from template web').waitFor()
+    await row.getByTestId('vm-kept').getByText('kept for 1h').waitFor()
+    await row.getByRole('button', { name: 'Suspend' }).click()
+    await row.locator('[data-state=suspended]').waitFor()
+    await row.getByRole('button', { name: 'Resume' }).click()
+    await row.locator('[data-state=ready]').waitFor()
+    expect(problems).toEqual([])
+  })
 })
 
 /** A PNG of one pixel. */

@@ -1,6 +1,7 @@
 import type { ErrorCode, Problem } from '../../src/contracts/errors.ts'
 import type { ExecResponse, MachineInfo } from '../../src/contracts/machine.ts'
-import type { Task, TaskList, TaskRequestInput, TaskStatus } from '../../src/contracts/task.ts'
+import type { ForkRequest, Task, TaskList, TaskRequestInput, TaskStatus } from '../../src/contracts/task.ts'
+import type { TemplateList } from '../../src/contracts/template.ts'
 import type { UsageGrouping, UsageRow } from '../../src/contracts/usage.ts'
 import type { Me } from '../../src/contracts/server.ts'
 
@@ -66,6 +67,10 @@ export const api = {
     json<TaskList>('GET', `/tasks${query({ ...page, limit: '50' })}`, undefined, signal),
   task: (id: string, signal?: AbortSignal) => json<Task>('GET', `/tasks/${segment(id)}`, undefined, signal),
   submit: (task: TaskRequestInput) => json<Task>('POST', '/tasks', task),
+  fork: (id: string, fork: ForkRequest) => json<TaskList>('POST', `/tasks/${segment(id)}/fork`, fork),
+  /** Follow-ups and forks of a task, newest first. */
+  continuations: (id: string, signal?: AbortSignal) =>
+    json<TaskList>('GET', `/tasks${query({ continues: id, limit: '200' })}`, undefined, signal),
   cancel: (id: string) => request('POST', `/tasks/${segment(id)}/cancel`, {}),
   remove: (id: string) => request('DELETE', `/tasks/${segment(id)}`),
   patch: async (id: string, signal?: AbortSignal) =>
@@ -73,8 +78,12 @@ export const api = {
 
   machines: (signal?: AbortSignal) => json<{ items: MachineInfo[] }>('GET', '/vms', undefined, signal),
   createMachine: (size: { memoryMib: number; vcpus: number }) => json<MachineInfo>('POST', '/vms', size),
+  suspendMachine: (id: string) => json<MachineInfo>('POST', `/vms/${segment(id)}/suspend`, {}),
+  resumeMachine: (id: string) => json<MachineInfo>('POST', `/vms/${segment(id)}/resume`, {}),
   destroyMachine: (id: string) => request('DELETE', `/vms/${segment(id)}`),
   exec: (id: string, command: string) => json<ExecResponse>('POST', `/vms/${segment(id)}/exec`, { command }),
+
+  templates: (signal?: AbortSignal) => json<TemplateList>('GET', '/templates', undefined, signal),
 
   usage: (by: UsageGrouping, since?: string, signal?: AbortSignal) =>
     json<{ items: UsageRow[] }>('GET', `/usage${query({ by, since })}`, undefined, signal),

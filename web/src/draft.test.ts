@@ -30,6 +30,18 @@ describe('requestOf', () => {
     })
   })
 
+  it('names the template, how long to keep the machine, and what to go on from', () => {
+    const draft = {
+      ...EMPTY_DRAFT,
+      prompt: 'Hi',
+      template: ' web ',
+      keepVmSeconds: '3600',
+      continues: 't_1',
+      fork: true,
+    }
+    expect(requestOf(draft, [])).toMatchObject({ template: 'web', keepVmSeconds: 3600, continues: 't_1', fork: true })
+  })
+
   it('sends a shell task without what only Claude Code has', () => {
     const draft = { ...EMPTY_DRAFT, prompt: 'ls', agent: 'shell' as const, model: 'm', maxTurns: '3', maxCostUsd: '1' }
     expect(requestOf(draft, [])).toEqual({ prompt: 'ls', agent: 'shell', priority: 'normal' })

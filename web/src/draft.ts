@@ -14,6 +14,11 @@ export interface TaskDraft {
   repoUrl: string
   repoRef: string
   allow: string
+  template: string
+  keepVmSeconds: string
+  /** The task to go on from, or nothing. */
+  continues: string
+  fork: boolean
 }
 
 export const EMPTY_DRAFT: TaskDraft = {
@@ -29,6 +34,10 @@ export const EMPTY_DRAFT: TaskDraft = {
   repoUrl: '',
   repoRef: '',
   allow: '',
+  template: '',
+  keepVmSeconds: '',
+  continues: '',
+  fork: false,
 }
 
 function written(value: number | null): string {
@@ -50,7 +59,22 @@ export function draftOf(task: Task): TaskDraft {
     repoUrl: task.repo?.url ?? '',
     repoRef: task.repo?.ref ?? '',
     allow: task.network?.allow.join('\n') ?? '',
+    template: task.template ?? '',
+    keepVmSeconds: '',
+    continues: task.continues ?? '',
+    fork: task.fork,
   }
+}
+
+/**
+ * The request for going on from a task: with the same agent, size, template and limits. Its repository is in the workspace
+ * already.
+ */
+export function followUpOf(task: Task, prompt: string, keepVmSeconds: string): TaskRequestInput {
+  return requestOf(
+    { ...draftOf(task), repoUrl: '', repoRef: '', prompt, keepVmSeconds, continues: task.id, fork: false },
+    [],
+  )
 }
 
 /** Fields whose number is missing are left to the server's defaults; what is no number is for the server to refuse. */
@@ -75,6 +99,9 @@ export function requestOf(draft: TaskDraft, files: readonly InputFile[]): TaskRe
     ...(isClaude ? number('maxCostUsd', draft.maxCostUsd) : {}),
     ...(draft.repoUrl.trim() === '' ? {} : { repo: { url: draft.repoUrl.trim(), ...(ref === '' ? {} : { ref }) } }),
     ...(allow.length === 0 ? {} : { network: { allow } }),
+    ...(draft.template.trim() === '' ? {} : { template: draft.template.trim() }),
+    ...number('keepVmSeconds', draft.keepVmSeconds),
+    ...(draft.continues === '' ? {} : { continues: draft.continues, fork: draft.fork }),
     ...(files.length === 0 ? {} : { files: [...files] }),
   }
 }

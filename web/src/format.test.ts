@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { age, bytes, count, duration, excerpt, isRaster, mebibytes, plain, usd } from './format.ts'
+import { age, bytes, count, duration, excerpt, isRaster, mebibytes, plain, remaining, usd } from './format.ts'
 
 describe('format', () => {
   it('writes sizes with a fitting unit', () => {
@@ -10,6 +10,10 @@ describe('format', () => {
   it('writes durations and ages', () => {
     expect([0, 840, 12_400, 187_000, 7_500_000].map(duration)).toEqual(['0 ms', '840 ms', '12.4 s', '3m 07s', '2h 05m'])
     expect([0, 59_000, 300_000, 90_000_000].map(age)).toEqual(['just now', '59s ago', '5m ago', '1d ago'])
+  })
+
+  it('writes how much time is left', () => {
+    expect([-5, 40_000, 2_500_000, 7_200_000, 180_000_000].map(remaining)).toEqual(['0s', '40s', '42m', '2h', '2d'])
   })
 
   it('writes money with the places that matter, and counts in short', () => {

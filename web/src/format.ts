@@ -37,6 +37,15 @@ export function age(ms: number): string {
   return `${Math.floor(seconds / 86_400)}d ago`
 }
 
+/** Time that is left: `45s`, `12m`, `3h`, `2d`. */
+export function remaining(ms: number): string {
+  const seconds = Math.max(0, Math.round(ms / 1000))
+  if (seconds < 60) return `${seconds}s`
+  if (seconds < 3600) return `${Math.round(seconds / 60)}m`
+  if (seconds < 86_400) return `${Math.round(seconds / 3600)}h`
+  return `${Math.round(seconds / 86_400)}d`
+}
+
 /** US dollars; small amounts keep four places, as one request may cost a fraction of a cent. */
 export function usd(amount: number): string {
   if (amount === 0) return '$0'

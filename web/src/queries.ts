@@ -1,4 +1,5 @@
 import { infiniteQueryOptions, MutationCache, QueryCache, QueryClient, queryOptions } from '@tanstack/react-query'
+import type { MachineState } from '../../src/contracts/machine.ts'
 import type { TaskStatus } from '../../src/contracts/task.ts'
 import type { UsageGrouping } from '../../src/contracts/usage.ts'
 import { api, ApiError } from './api.ts'
@@ -62,16 +63,34 @@ export function taskQuery(id: string) {
   })
 }
 
+/** The tasks that go on from a task. Watched closely while one of them runs. */
+export function continuationsQuery(id: string) {
+  return queryOptions({
+    queryKey: ['continuations', id],
+    queryFn: ({ signal }) => api.continuations(id, signal),
+    refetchInterval: ({ state }) => (state.data?.items.some((task) => !isFinal(task.status)) ? 2000 : 15_000),
+  })
+}
+
 /** A task's changes as a patch. They never change once they are there. */
 export function patchQuery(id: string) {
   return queryOptions({ queryKey: ['patch', id], queryFn: ({ signal }) => api.patch(id, signal), staleTime: Infinity })
 }
 
-/** All machines; a booting one is watched closely. */
+const RESTLESS: ReadonlySet<MachineState> = new Set(['booting', 'suspending', 'resuming'])
+
+/** All machines; one that will soon be in another state is watched closely. */
 export const machinesQuery = queryOptions({
   queryKey: ['machines'],
   queryFn: ({ signal }) => api.machines(signal),
-  refetchInterval: ({ state }) => (state.data?.items.some((machine) => machine.state === 'booting') ? 700 : 2000),
+  refetchInterval: ({ state }) => (state.data?.items.some((machine) => RESTLESS.has(machine.state)) ? 700 : 2000),
+})
+
+/** Saved machines that tasks can start from. */
+export const templatesQuery = queryOptions({
+  queryKey: ['templates'],
+  queryFn: ({ signal }) => api.templates(signal),
+  staleTime: 60_000,
 })
 
 /** Tokens and cost by one grouping. */

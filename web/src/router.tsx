@@ -1,6 +1,7 @@
 import { createRootRoute, createRoute, createRouter } from '@tanstack/react-router'
 import type { UsageGrouping } from '../../src/contracts/usage.ts'
 import { Shell } from './components/Shell.tsx'
+import { ComparePage } from './pages/ComparePage.tsx'
 import { MachinesPage } from './pages/MachinesPage.tsx'
 import { NewTaskPage } from './pages/NewTaskPage.tsx'
 import { NotFoundPage } from './pages/NotFoundPage.tsx'
@@ -32,6 +33,15 @@ const taskRoute = createRoute({
   },
 })
 
+const compareRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: '/tasks/$taskId/compare',
+  component: function Compare() {
+    const { taskId } = compareRoute.useParams()
+    return <ComparePage key={taskId} taskId={taskId} />
+  },
+})
+
 const machinesRoute = createRoute({ getParentRoute: () => rootRoute, path: '/vms', component: MachinesPage })
 
 const GROUPINGS: readonly unknown[] = ['day', 'model', 'task', 'user'] satisfies UsageGrouping[]
@@ -51,7 +61,7 @@ const usageRoute = createRoute({
 })
 
 export const router = createRouter({
-  routeTree: rootRoute.addChildren([tasksRoute, newTaskRoute, taskRoute, machinesRoute, usageRoute]),
+  routeTree: rootRoute.addChildren([tasksRoute, newTaskRoute, taskRoute, compareRoute, machinesRoute, usageRoute]),
   defaultNotFoundComponent: NotFoundPage,
 })
 

@@ -23,6 +23,8 @@ export class FakeTasks implements Tasks {
   readonly cancelled: string[] = []
   readonly requests: TaskRequest[] = []
   readonly uploads: Buffer[] = []
+  /** What each task changed, where a test says so. */
+  readonly patches = new Map<string, string>()
   readonly #tasks = new Map<string, Task>()
   readonly #files = new Map<string, Buffer>()
   readonly #keys = new Map<string, string>()
@@ -141,7 +143,7 @@ export class FakeTasks implements Tasks {
 
   async patch(userId: string, id: string): Promise<Readable> {
     await this.get(userId, id)
-    return Readable.from([Buffer.from('diff --git a/a b/a\n')])
+    return Readable.from([Buffer.from(this.patches.get(id) ?? 'diff --git a/a b/a\n')])
   }
 
   async archive(userId: string, id: string): Promise<Readable> {

@@ -1,6 +1,6 @@
 import { type ReactNode, useId } from 'react'
 
-interface FieldControl {
+export interface FieldControl {
   id: string
   'aria-invalid': boolean
   'aria-describedby': string | undefined

@@ -1,36 +1,42 @@
-import { useMutation, useQueryClient } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
 import { memo, useState } from 'react'
 import type { MachineInfo } from '../../../src/contracts/machine.ts'
-import { api } from '../api.ts'
 import { mebibytes } from '../format.ts'
-import { machinesQuery } from '../queries.ts'
-import { Button, ConfirmButton } from './Button.tsx'
+import { Button } from './Button.tsx'
 import { ExecBox } from './ExecBox.tsx'
 import { Icon } from './Icon.tsx'
+import { MachineActions } from './MachineActions.tsx'
 import { ErrorNote } from './Notes.tsx'
 import { Phases } from './Phases.tsx'
 import { MachineChip } from './StatusChip.tsx'
-import { Elapsed } from './Times.tsx'
+import { Age, Until } from './Times.tsx'
 
-function Destroy({ machine }: { machine: MachineInfo }) {
-  const client = useQueryClient()
-  const destroy = useMutation({
-    mutationFn: () => api.destroyMachine(machine.id),
-    onSettled: () => client.invalidateQueries({ queryKey: machinesQuery.queryKey }),
-  })
+/** What a machine was made from, for people. */
+function origin({ startedFrom, template }: MachineInfo): string {
+  if (startedFrom === 'boot') return 'booted'
+  if (startedFrom === 'fork') return 'copied from another machine'
+  const named = template === null || template === 'default' ? 'template' : `template ${template}`
+  return startedFrom === 'ready' ? `taken ready from ${named}` : `restored from ${named}`
+}
+
+/** For which task a machine is or was, and how long it stays. */
+function Purpose({ machine: { taskId, keepUntil } }: { machine: MachineInfo }) {
   return (
-    <>
-      <ErrorNote error={destroy.error} />
-      <ConfirmButton
-        question={machine.taskId === null ? 'Really destroy?' : 'Its task will fail. Destroy?'}
-        disabled={destroy.isPending || machine.state === 'stopping' || machine.state === 'gone'}
-        onConfirm={() => destroy.mutate()}
-      >
-        <Icon name="trash" />
-        {destroy.isPending ? 'Destroying…' : 'Destroy'}
-      </ConfirmButton>
-    </>
+    <span className="text-xs text-faint">
+      {taskId === null ? (
+        'no task'
+      ) : (
+        <Link to="/tasks/$taskId" params={{ taskId }} className="font-mono text-accent hover:underline">
+          {taskId}
+        </Link>
+      )}
+      {keepUntil !== null && (
+        <span data-testid="vm-kept">
+          {' '}
+          · kept for <Until at={keepUntil} />
+        </span>
+      )}
+    </span>
   )
 }
 
@@ -48,32 +54,24 @@ function Start({ machine }: { machine: MachineInfo }) {
 /** One machine: its state, what it is for, how it started, and a command line into it. */
 export const MachineCard = memo(function MachineCard({ machine }: { machine: MachineInfo }) {
   const [open, setOpen] = useState(false)
+  // A suspended one is resumed by its first command.
+  const usable = machine.state === 'ready' || machine.state === 'suspended' || machine.state === 'resuming'
   return (
     <li data-testid="vm-row" data-vm-id={machine.id} className="rounded-lg border border-line bg-panel">
       <div className="flex flex-wrap items-center gap-x-4 gap-y-2 px-4 py-3">
         <MachineChip state={machine.state} />
         <code className="font-mono text-[13px] font-medium">{machine.id}</code>
         <span className="text-xs text-faint">
-          {mebibytes(machine.memoryMib)} · {machine.vcpus} vCPU · {machine.engine} ·{' '}
-          <Elapsed from={Date.parse(machine.createdAt)} to={undefined} />
+          {mebibytes(machine.memoryMib)} · {machine.vcpus} vCPU · {machine.engine} · {origin(machine)}{' '}
+          <Age at={machine.createdAt} />
         </span>
-        {machine.taskId === null ? (
-          <span className="text-xs text-faint">no task</span>
-        ) : (
-          <Link
-            to="/tasks/$taskId"
-            params={{ taskId: machine.taskId }}
-            className="font-mono text-xs text-accent hover:underline"
-          >
-            {machine.taskId}
-          </Link>
-        )}
+        <Purpose machine={machine} />
         <span className="ml-auto flex items-center gap-2">
-          <Button aria-expanded={open} disabled={machine.state !== 'ready'} onClick={() => setOpen(!open)}>
+          <Button aria-expanded={open} disabled={!usable} onClick={() => setOpen(!open)}>
             <Icon name="terminal" />
             Exec
           </Button>
-          <Destroy machine={machine} />
+          <MachineActions machine={machine} />
         </span>
       </div>
       {machine.error && (
@@ -84,7 +82,7 @@ export const MachineCard = memo(function MachineCard({ machine }: { machine: Mac
       <div className="px-4 pb-3">
         <Start machine={machine} />
       </div>
-      {open && machine.state === 'ready' && <ExecBox machineId={machine.id} />}
+      {open && usable && <ExecBox machineId={machine.id} />}
     </li>
   )
 })

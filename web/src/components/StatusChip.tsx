@@ -42,15 +42,20 @@ export function StatusChip({ status }: { status: TaskStatus }) {
 const MACHINE_COLOURS: Record<MachineState, string> = {
   booting: COLOURS.starting,
   ready: COLOURS.running,
+  suspending: COLOURS.collecting,
+  suspended: COLOURS.cancelled,
+  resuming: COLOURS.starting,
   stopping: COLOURS.cancelled,
   gone: COLOURS.cancelled,
 }
+
+const RESTING: ReadonlySet<MachineState> = new Set(['ready', 'suspended', 'gone'])
 
 /** A machine's state in its colour. */
 export function MachineChip({ state }: { state: MachineState }) {
   return (
     <span data-state={state} className={`${CHIP} ${MACHINE_COLOURS[state]}`}>
-      <span className={`size-1.5 rounded-full bg-current ${state === 'booting' ? 'animate-pulse' : ''}`} />
+      <span className={`size-1.5 rounded-full bg-current ${RESTING.has(state) ? '' : 'animate-pulse'}`} />
       {state}
     </span>
   )

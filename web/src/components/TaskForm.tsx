@@ -1,5 +1,5 @@
 import { useMutation, useQueryClient } from '@tanstack/react-query'
-import { useNavigate } from '@tanstack/react-router'
+import { Link, useNavigate } from '@tanstack/react-router'
 import { type KeyboardEvent, type SubmitEvent, useState } from 'react'
 import { api, ApiError } from '../api.ts'
 import { requestOf, type TaskDraft } from '../draft.ts'
@@ -9,11 +9,33 @@ import { AgentChoice } from './AgentChoice.tsx'
 import { Button } from './Button.tsx'
 import { Field } from './Field.tsx'
 import { FileDrop } from './FileDrop.tsx'
+import { Icon } from './Icon.tsx'
 import { ErrorNote } from './Notes.tsx'
 import { TaskSettings } from './TaskSettings.tsx'
 
 /** The fields that show a refusal themselves, so that it is not said twice. */
-const SHOWN = /^(prompt|model|memoryMib|vcpus|timeoutSeconds|maxTurns|maxCostUsd|priority|repo|network)(\.|$)/
+const SHOWN =
+  /^(prompt|model|memoryMib|vcpus|timeoutSeconds|maxTurns|maxCostUsd|priority|repo|network|template|keepVmSeconds)(\.|$)/
+
+/** Says that the task will not begin anew, and lets it. */
+function GoesOn({ draft, onStop }: { draft: TaskDraft; onStop: () => void }) {
+  return (
+    <p className="flex items-center gap-2 text-[13px] text-soft">
+      <Icon name={draft.fork ? 'branch' : 'reply'} className="size-4 text-accent" />
+      {draft.fork ? 'Branches off from' : 'Goes on from'}
+      <Link
+        to="/tasks/$taskId"
+        params={{ taskId: draft.continues }}
+        className="font-mono text-xs text-accent hover:underline"
+      >
+        {draft.continues}
+      </Link>
+      <button type="button" onClick={onStop} className="rounded text-xs text-faint hover:text-fg hover:underline">
+        begin anew instead
+      </button>
+    </p>
+  )
+}
 
 /** Takes a prompt and its settings, submits the task and goes to it. */
 export function TaskForm({ initial }: { initial: TaskDraft }) {
@@ -61,6 +83,7 @@ export function TaskForm({ initial }: { initial: TaskDraft }) {
             />
           )}
         </Field>
+        {draft.continues !== '' && <GoesOn draft={draft} onStop={() => change({ continues: '', fork: false })} />}
         <FileDrop files={files} onChange={setFiles} />
         <ErrorNote error={refused ? undefined : submit.error} />
         <div className="flex items-center gap-3">

@@ -1,6 +1,10 @@
+import { useQuery } from '@tanstack/react-query'
+import { useId } from 'react'
 import type { Priority } from '../../../src/contracts/task.ts'
 import type { TaskDraft } from '../draft.ts'
+import { templatesQuery } from '../queries.ts'
 import { Field } from './Field.tsx'
+import { KeepSelect } from './KeepSelect.tsx'
 import { Panel } from './Panel.tsx'
 
 interface Props {
@@ -109,6 +113,36 @@ function HostsInput({ draft, change, problemAt }: Props) {
   )
 }
 
+/** A name of the settings: offered are those that were built before, but any can be written. */
+function TemplateInput({ draft, change, problemAt }: Props) {
+  const list = useId()
+  const { data } = useQuery(templatesQuery)
+  const names = [...new Set(data?.items.map((template) => template.name))].filter((name) => name !== 'default')
+  return (
+    <Field label="Template" problem={problemAt('template')}>
+      {(control) => (
+        <>
+          <input
+            {...control}
+            data-testid="template"
+            list={list}
+            value={draft.template}
+            placeholder="plain"
+            spellCheck={false}
+            onChange={(event) => change({ template: event.target.value })}
+            className="input-box"
+          />
+          <datalist id={list}>
+            {names.map((name) => (
+              <option key={name} value={name} />
+            ))}
+          </datalist>
+        </>
+      )}
+    </Field>
+  )
+}
+
 /** Size, limits, repository and network of a new task. What stays empty is left to the server's defaults. */
 export function TaskSettings(props: Props) {
   const { draft, change, problemAt } = props
@@ -139,6 +173,16 @@ export function TaskSettings(props: Props) {
           {isClaude && (
             <NumberInput {...props} field="maxCostUsd" label="Max cost, USD" placeholder="no limit" step="any" />
           )}
+          <TemplateInput {...props} />
+          <Field label="Keep machine" problem={problemAt('keepVmSeconds')}>
+            {(control) => (
+              <KeepSelect
+                control={control}
+                value={draft.keepVmSeconds}
+                onChange={(keepVmSeconds) => change({ keepVmSeconds })}
+              />
+            )}
+          </Field>
         </div>
         <RepoInputs {...props} />
         <HostsInput {...props} />

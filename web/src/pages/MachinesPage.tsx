@@ -37,7 +37,7 @@ export function MachinesPage() {
       <ErrorNote error={error} className="mb-4" />
       {data && machines.length === 0 && (
         <Empty icon="machine" title="No machine is running">
-          Each task boots a microVM of its own, and it is gone when the task is done.
+          Each task runs in a microVM of its own, which goes with it unless it is kept.
         </Empty>
       )}
       <ul className="grid gap-3">

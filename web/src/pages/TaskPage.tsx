@@ -6,6 +6,7 @@ import { ErrorNote } from '../components/Notes.tsx'
 import { StreamBar } from '../components/stream/StreamBar.tsx'
 import { StreamView } from '../components/stream/StreamView.tsx'
 import { FilesPanels } from '../components/task/FilesPanels.tsx'
+import { FollowUp } from '../components/task/FollowUp.tsx'
 import { InfoPanels } from '../components/task/InfoPanels.tsx'
 import { Prompt } from '../components/task/Prompt.tsx'
 import { Tail } from '../components/task/Tail.tsx'
@@ -13,6 +14,7 @@ import { TaskHeader } from '../components/task/TaskHeader.tsx'
 import { excerpt } from '../format.ts'
 import { useTaskStream, useTitle } from '../hooks.ts'
 import { taskQuery } from '../queries.ts'
+import { isFinal } from '../status.ts'
 import { NotFound } from './NotFoundPage.tsx'
 
 const TABS = ['stream', 'files', 'details'] as const
@@ -65,6 +67,7 @@ export function TaskPage({ taskId }: { taskId: string }) {
             tail={<Tail task={task} state={state} isEmpty={timeline.length === 0} />}
           />
           <StreamBar state={state} retry={retry} lastSeq={timeline.lastSeq} details={details} onDetails={setDetails} />
+          {isFinal(task.status) && <FollowUp task={task} />}
         </section>
         <aside
           aria-label="About this task"

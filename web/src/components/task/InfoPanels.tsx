@@ -5,6 +5,7 @@ import { count, duration, mebibytes, usd } from '../../format.ts'
 import { isFinal } from '../../status.ts'
 import { Facts as FactList, Panel } from '../Panel.tsx'
 import { EgressPanel } from './EgressPanel.tsx'
+import { RelatedPanel } from './RelatedPanel.tsx'
 import { StartPanel } from './StartPanel.tsx'
 
 function requests(number: number): string {
@@ -59,6 +60,7 @@ function LimitsPanel({ task }: { task: Task }) {
   if (task.turns > 0 || task.maxTurns !== null)
     rows.push(['Turns', task.maxTurns === null ? task.turns : `${task.turns} of ${task.maxTurns}`])
   if (task.priority !== 'normal') rows.push(['Priority', task.priority])
+  if (task.template !== null) rows.push(['Template', task.template])
   if (task.exitCode !== null) rows.push(['Exit code', task.exitCode])
   if (task.repo)
     rows.push(['Repository', <bdi key="repo">{task.repo.url + (task.repo.ref ? `#${task.repo.ref}` : '')}</bdi>])
@@ -75,6 +77,7 @@ function LimitsPanel({ task }: { task: Task }) {
 export function InfoPanels({ task, facts }: { task: Task; facts: Facts }) {
   return (
     <>
+      <RelatedPanel task={task} />
       <CostPanel task={task} facts={facts} />
       <StartPanel task={task} facts={facts} />
       <EgressPanel facts={facts} />

@@ -31,8 +31,8 @@ function Lines({ text }: { text: string }) {
   )
 }
 
-/** Fetched only once it is asked for. */
-function Patch({ taskId }: { taskId: string }) {
+/** The changes of a task, fetched once this is shown. */
+export function Patch({ taskId }: { taskId: string }) {
   const { data, error, isPending } = useQuery(patchQuery(taskId))
   if (isPending) return <p className="p-4 text-faint">Loading…</p>
   return error ? <ErrorNote error={error} className="m-4" /> : <Lines text={data} />
