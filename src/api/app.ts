@@ -12,6 +12,7 @@ import { execRoutes } from './routes/exec.ts'
 import { machineRoutes } from './routes/machines.ts'
 import { peopleRoutes, sessionRoutes } from './routes/people.ts'
 import { resultRoutes } from './routes/results.ts'
+import { secretRoutes } from './routes/secrets.ts'
 import { metricsRoutes, probeRoutes, serverRoutes } from './routes/server.ts'
 import { taskRoutes } from './routes/tasks.ts'
 import { templateRoutes } from './routes/templates.ts'
@@ -60,6 +61,7 @@ function mountApi(app: OpenAPIHono<AppEnv>, services: ApiServices, options: ApiO
   app.route('/api/v1', execRoutes(services, options))
   app.route('/api/v1', templateRoutes(services, options))
   app.route('/api/v1', peopleRoutes(services))
+  app.route('/api/v1', secretRoutes(services))
   app.route('/api/v1', metricsRoutes(services, options))
   app.route('/api/v1', serverRoutes(services))
 }

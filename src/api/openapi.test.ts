@@ -22,6 +22,7 @@ test('the document describes every route', async () => {
   expect(routes.toSorted()).toMatchInlineSnapshot(`
     [
       "DELETE /api/v1/keys/{id}",
+      "DELETE /api/v1/secrets/{name}",
       "DELETE /api/v1/session",
       "DELETE /api/v1/tasks/{id}",
       "DELETE /api/v1/templates/{name}",
@@ -32,6 +33,8 @@ test('the document describes every route', async () => {
       "GET /api/v1/me",
       "GET /api/v1/metrics",
       "GET /api/v1/ready",
+      "GET /api/v1/secrets",
+      "GET /api/v1/secrets/audit",
       "GET /api/v1/tasks",
       "GET /api/v1/tasks/{id}",
       "GET /api/v1/tasks/{id}/archive",
@@ -49,6 +52,7 @@ test('the document describes every route', async () => {
       "GET /api/v1/vms/{id}",
       "GET /api/v1/vms/{id}/files",
       "POST /api/v1/keys",
+      "POST /api/v1/secrets/rotate",
       "POST /api/v1/session",
       "POST /api/v1/tasks",
       "POST /api/v1/tasks/{id}/cancel",
@@ -60,6 +64,7 @@ test('the document describes every route', async () => {
       "POST /api/v1/vms/{id}/exec",
       "POST /api/v1/vms/{id}/resume",
       "POST /api/v1/vms/{id}/suspend",
+      "PUT /api/v1/secrets/{name}",
       "PUT /api/v1/vms/{id}/files",
     ]
   `)

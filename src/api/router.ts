@@ -2,6 +2,7 @@ import { OpenAPIHono, z } from '@hono/zod-openapi'
 import { Problem } from '../contracts/errors.ts'
 import { EventList, TaskEvent } from '../contracts/event.ts'
 import { ExecRequest, ExecResponse, MachineInfo, MachineList } from '../contracts/machine.ts'
+import { AuditEntry, AuditList, RotateResult, SecretInfo, SecretList } from '../contracts/secret.ts'
 import { ExecEvent, Me, VersionInfo } from '../contracts/server.ts'
 import { ForkRequest, ResultFile, Task, TaskList, TaskRequest, Upload } from '../contracts/task.ts'
 import { Template, TemplateEvent, TemplateList } from '../contracts/template.ts'
@@ -53,6 +54,10 @@ export const schemas = {
   key: named('ApiKey', ApiKey),
   newKey: named('NewApiKey', NewApiKey),
   keyList: z.object({ items: z.array(named('ApiKey', ApiKey)) }),
+  secret: named('SecretInfo', SecretInfo),
+  secretList: SecretList.extend({ items: z.array(named('SecretInfo', SecretInfo)) }),
+  rotateResult: named('RotateResult', RotateResult),
+  auditList: AuditList.extend({ items: z.array(named('AuditEntry', AuditEntry)) }),
   me: named('Me', Me),
   version: named('VersionInfo', VersionInfo),
 }

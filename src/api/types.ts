@@ -7,6 +7,7 @@ import type { Usage } from '../gateway/types.ts'
 import type { Identity } from '../identity/types.ts'
 import type { MachineAccess, Templates } from '../machines/types.ts'
 import type { Tasks } from '../tasks/types.ts'
+import type { SecretKeeping } from '../vault/types.ts'
 
 /** One number of `GET /metrics`. */
 export interface Gauge {
@@ -41,6 +42,8 @@ export interface ApiServices {
   machines: MachineAccess
   templates: Templates
   identity: Identity
+  /** Without the calls that use a secret: what the API has not, it can't answer with. */
+  vault: SecretKeeping
   usage: Usage
   assets: Assets
   mcp: McpEndpoint

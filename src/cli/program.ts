@@ -8,6 +8,7 @@ import { registerMachines } from './commands/machines.ts'
 import { registerMcp } from './commands/mcp.ts'
 import { registerPeople } from './commands/people.ts'
 import { registerRun } from './commands/run.ts'
+import { registerSecrets } from './commands/secrets.ts'
 import { registerServe } from './commands/serve.ts'
 import { registerTasks } from './commands/tasks.ts'
 import { registerTemplates } from './commands/templates.ts'
@@ -38,6 +39,7 @@ export async function runCommand(argv: string[], io: Io): Promise<number> {
   registerMcp(program, io)
   registerConnect(program, io)
   registerPeople(program, io)
+  registerSecrets(program, io)
   registerHost(program, io, exitWith)
   try {
     await program.parseAsync(argv, { from: 'user' })

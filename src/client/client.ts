@@ -9,6 +9,7 @@ import { NewApiKey, User } from '../contracts/user.ts'
 import { exec, execStream } from './exec.ts'
 import { followTask } from './follow.ts'
 import { createHttp, type Http, nothing, segment } from './http.ts'
+import { secretsClient } from './secrets.ts'
 import { templatesClient } from './templates.ts'
 import type { ByteRange, ClientOptions, MachinesClient, TasksClient, VivariumClient } from './types.ts'
 
@@ -32,6 +33,7 @@ export function createClient(options: ClientOptions): VivariumClient {
       create: async (request = {}, call = {}) => http.json(NewApiKey, 'POST', '/keys', { ...call, json: request }),
       remove: async (id, call) => nothing(http.send('DELETE', `/keys/${segment(id)}`, call)),
     },
+    secrets: secretsClient(http),
     me: async (call) => http.json(Me, 'GET', '/me', call),
     usage: async (query = {}, call = {}) => (await http.json(UsageList, 'GET', '/usage', { ...call, query })).items,
     health: async (call) => http.json(Health, 'GET', '/health', call),

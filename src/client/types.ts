@@ -2,6 +2,7 @@ import type { Readable } from 'node:stream'
 import type { z } from 'zod'
 import type { EventList, TaskEvent } from '../contracts/event.ts'
 import type { ExecRequest, ExecResponse, MachineInfo, MachineRequest } from '../contracts/machine.ts'
+import type { AuditEntry, RotateResult, SecretInfo } from '../contracts/secret.ts'
 import type { ExecEvent, Health, Me, Ready, VersionInfo } from '../contracts/server.ts'
 import type { ForkRequest, ResultFile, Task, TaskList, TaskQuery, TaskRequestInput, Upload } from '../contracts/task.ts'
 import type { Template, TemplateRequest } from '../contracts/template.ts'
@@ -102,6 +103,22 @@ export interface TemplatesClient {
   remove(name: string, options?: CallOptions): Promise<void>
 }
 
+/** Whose secret: the caller's own, or what the owner says. */
+export interface SecretOwner {
+  shared?: boolean
+  userId?: string
+}
+
+export interface SecretsClient {
+  /** Never with their values, which nothing answers with. */
+  list(options?: CallOptions): Promise<SecretInfo[]>
+  set(name: string, value: string, owner?: SecretOwner, options?: CallOptions): Promise<SecretInfo>
+  remove(name: string, owner?: SecretOwner, options?: CallOptions): Promise<void>
+  rotate(request?: { master?: boolean }, options?: CallOptions): Promise<RotateResult>
+  /** Newest first. */
+  audit(query?: { name?: string; before?: number; limit?: number }, options?: CallOptions): Promise<AuditEntry[]>
+}
+
 /** The REST API, typed. Every call rejects with the VivariumError the server answered with. */
 export interface VivariumClient {
   readonly url: string
@@ -119,6 +136,7 @@ export interface VivariumClient {
     create(request?: { label?: string; userId?: string }, options?: CallOptions): Promise<NewApiKey>
     remove(id: string, options?: CallOptions): Promise<void>
   }
+  secrets: SecretsClient
   me(options?: CallOptions): Promise<Me>
   usage(
     query?: { by?: UsageGrouping; split?: UsageGrouping; since?: string; task?: string; limit?: number },

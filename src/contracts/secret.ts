@@ -33,15 +33,12 @@ export type SecretInfo = z.infer<typeof SecretInfo>
 
 export const SecretList = z.object({ items: z.array(SecretInfo) })
 
-/** Whose secret is meant: one's own; `shared` and `userId` are the owner's to say, and one of them at most. */
-const target = { shared: z.boolean().optional(), userId: UserId.optional() }
-
-export const SecretRequest = z
-  .strictObject({ value: SecretValue, ...target })
-  .refine(({ shared, userId }) => shared !== true || userId === undefined, {
-    message: 'is of no use for a shared secret',
-    path: ['userId'],
-  })
+/** Whose secret: the caller's own, unless `shared` or `userId` say otherwise, which are the owner's to say. */
+export const SecretRequest = z.strictObject({
+  value: SecretValue,
+  shared: z.boolean().optional(),
+  userId: UserId.optional(),
+})
 export type SecretRequest = z.infer<typeof SecretRequest>
 
 /** Query of `DELETE /secrets/{name}`. */

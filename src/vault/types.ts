@@ -28,8 +28,8 @@ export interface Secrets {
   use(userId: string, name: string, use: SecretUse, scope?: SecretScope): string | undefined
 }
 
-/** Credentials of users, encrypted at rest. Never readable back, only usable. Calls that write reject with `storage_failed`. */
-export interface Vault extends Secrets, AsyncDisposable {
+/** What people do with secrets: everything but read them. Calls that write reject with `storage_failed`. */
+export interface SecretKeeping {
   /** A user's own and the shared ones; of everybody without `userId`. */
   list(userId?: string): Promise<SecretInfo[]>
   /** Stores a value, in place of the one there may be. `by` is who does it. Rejects with `not_found` where there is no such user. */
@@ -42,6 +42,10 @@ export interface Vault extends Secrets, AsyncDisposable {
   audit(query: AuditQuery & { userId?: string }): Promise<AuditEntry[]>
   /** A user is gone, and their rows with them. */
   forgetUser(userId: string): void
+}
+
+/** Credentials of users, encrypted at rest: never readable back, only usable. */
+export interface Vault extends Secrets, SecretKeeping, AsyncDisposable {
   /**
    * Stores a value that came with the environment unless the user has such a secret already. `differs`: there is one, with
    * another value.

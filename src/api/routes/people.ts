@@ -97,7 +97,7 @@ export function sessionRoutes({ identity }: ApiServices) {
   return router
 }
 
-export function peopleRoutes({ identity, tasks, machines }: ApiServices) {
+export function peopleRoutes({ identity, vault, tasks, machines }: ApiServices) {
   const router = newRouter()
 
   /** The keys that a user may see: its own, for the owner all. */
@@ -115,6 +115,7 @@ export function peopleRoutes({ identity, tasks, machines }: ApiServices) {
     const { id } = c.req.valid('param')
     // First the keys, so that nothing new begins; then what would go on spending with nobody to see it.
     await identity.removeUser(id)
+    vault.forgetUser(id)
     await tasks.cancelAll(id)
     await Promise.all(
       machines

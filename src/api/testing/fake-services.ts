@@ -6,6 +6,7 @@ import type { ApiOptions, ApiServices } from '../types.ts'
 import { FakeLog } from './fake-log.ts'
 import { FakeMachines } from './fake-machines.ts'
 import { FakeTasks } from './fake-tasks.ts'
+import { FakeVault } from './fake-vault.ts'
 import { FakeTemplates } from './fake-templates.ts'
 
 /** Two people: the owner with the key `vv_owner`, and ada with `vv_ada`. */
@@ -95,11 +96,14 @@ export function fakeServices() {
     machines,
     templates,
     identity,
+    vault: new FakeVault(),
     usage: {
       query: async ({ userId, by }) => [
         {
           key: `${by}:${userId ?? 'all'}`,
           requests: 1,
+          incomplete: 0,
+          unpriced: 0,
           costUsd: 0.5,
           inputTokens: 1,
           outputTokens: 2,

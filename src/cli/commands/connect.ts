@@ -37,7 +37,11 @@ export function registerConnect(program: Command, io: Io): void {
       if (options.schema === true) return io.print(JSON.stringify(z.toJSONSchema(Settings, { io: 'input' }), null, 2))
       const { config, origins } = loadConfig({}, undefined, io.env)
       const { credentials, ...shown } = config
-      const kinds = { apiKey: credentials.apiKey !== undefined, oauthToken: credentials.oauthToken !== undefined }
+      const kinds = {
+        apiKey: credentials.apiKey !== undefined,
+        oauthToken: credentials.oauthToken !== undefined,
+        masterKey: credentials.masterKey !== undefined,
+      }
       if (options.json === true) return io.print(JSON.stringify({ ...shown, credentials: kinds, origins }, null, 2))
       for (const [path, origin] of Object.entries(origins))
         io.print(`${path} = ${valueAt(config, path)}  ${io.paint.grey(`(${origin})`)}`)

@@ -1,7 +1,9 @@
-import type { Command } from 'commander'
+import { Option, type Command } from 'commander'
 import { VivariumError } from '../../contracts/errors.ts'
-import type { UsageGrouping } from '../../contracts/usage.ts'
+import { usageCsv } from '../../contracts/usage-csv.ts'
+import { UsageGrouping, type UsageRow } from '../../contracts/usage.ts'
 import type { VivariumClient } from '../../client/types.ts'
+import { harmless } from '../colour.ts'
 import { connect } from '../connection.ts'
 import type { Io } from '../io.ts'
 import { formatUsd, table } from '../render.ts'
@@ -64,28 +66,56 @@ export function registerPeople(program: Command, io: Io): void {
   program
     .command('usage')
     .description('Tokens and cost.')
-    .option('--by <what>', 'user, task, model or day', 'day')
-    .option('--since <date>', 'from this day on (YYYY-MM-DD)')
-    .option('--json', 'print JSON')
-    .action(async (options: { by: UsageGrouping; since?: string; json?: true }) => {
-      const rows = await (await connect(io)).usage({ by: options.by, ...(options.since && { since: options.since }) })
-      if (options.json === true) return io.print(JSON.stringify(rows))
-      const cells = rows.map((each) => [
-        each.key,
-        String(each.requests),
-        String(each.inputTokens),
-        String(each.outputTokens),
-        String(each.cacheReadTokens),
-        String(each.cacheWriteTokens),
-        formatUsd(each.costUsd),
-      ])
-      io.print(
-        table([[options.by.toUpperCase(), 'REQUESTS', 'IN', 'OUT', 'CACHE READ', 'CACHE WRITE', 'COST'], ...cells]),
-      )
+    .addOption(new Option('--by <what>', 'group by this').choices(UsageGrouping.options).default('day'))
+    .addOption(new Option('--split <what>', 'and by this').choices(UsageGrouping.options))
+    .option('--since <date>', 'from this day on (YYYY-MM-DD, UTC)')
+    .option('--task <id>', 'of one task only')
+    .addOption(new Option('--json', 'print JSON').conflicts('csv'))
+    .option('--csv', 'print CSV')
+    .action(async ({ json, csv, ...query }: UsageOptions) => {
+      const rows = await (await connect(io)).usage({ ...query, ...(csv === true && { limit: MAX_CSV_ROWS }) })
+      if (json === true) return io.print(JSON.stringify(rows))
+      if (csv === true) return io.print(usageCsv(rows, query.by, query.split).trimEnd())
+      io.print(usageTable(rows, query))
     })
 }
 
-async function userId(client: VivariumClient, name: string): Promise<string> {
+interface UsageOptions {
+  by: UsageGrouping
+  split?: UsageGrouping
+  since?: string
+  task?: string
+  json?: true
+  csv?: true
+}
+
+/** As many as the API gives. */
+const MAX_CSV_ROWS = 100_000
+
+/** Rows in columns. A cost that lacks requests without a known price ends in `+ ?`. */
+export function usageTable(rows: UsageRow[], { by, split }: Pick<UsageOptions, 'by' | 'split'>): string {
+  const keys = split === undefined || split === by ? [by] : [by, split]
+  const head = [...keys.map((key) => key.toUpperCase()), 'REQUESTS', 'IN', 'OUT', 'CACHE READ', 'CACHE WRITE', 'COST']
+  const lines = rows.map((row) => [
+    ...[row.name ?? row.key, row.split ?? ''].slice(0, keys.length).map(harmless),
+    String(row.requests),
+    String(row.inputTokens),
+    String(row.outputTokens),
+    String(row.cacheReadTokens),
+    String(row.cacheWriteTokens),
+    `${formatUsd(row.costUsd)}${row.unpriced > 0 ? ' + ?' : ''}`,
+  ])
+  const unpriced = rows.reduce((sum, row) => sum + row.unpriced, 0)
+  const incomplete = rows.reduce((sum, row) => sum + row.incomplete, 0)
+  const notes = [
+    ...(unpriced > 0 ? [`${unpriced} requests went to models without a known price (settings: prices).`] : []),
+    ...(incomplete > 0 ? [`${incomplete} answers were cut off or never came; they are counted at an estimate.`] : []),
+  ]
+  return [table([head, ...lines]), ...notes].join('\n')
+}
+
+/** The id of a user given by name or id; rejects with `not_found`. */
+export async function userId(client: VivariumClient, name: string): Promise<string> {
   const user = (await client.users.list()).find((each) => each.name === name || each.id === name)
   if (user === undefined) throw new VivariumError('not_found', `There is no user ${name}: see "vivarium user list".`)
   return user.id
