@@ -280,14 +280,14 @@ test('a finished task is gone on from, and forked into attempts that are shown s
 test('a kept machine shows where it came from and how long it stays, and is suspended and resumed', async () => {
   const { url, machines, identity, tasks, task } = await setUp()
   const { id } = await machines.create(identity.ada.id, MachineRequest.parse({ template: 'web' }))
-  machines.change(id, { taskId: task.id, keepUntil: new Date(Date.now() + 3_600_000).toISOString() })
+  machines.change(id, { taskId: task.id, keepUntil: new Date(Date.now() + 7_200_000).toISOString() })
   await tasks.finish(task.id, 'succeeded', { vmId: id })
   await withBrowser(async ({ page, problems }) => {
     await page.goto(`${url}/tasks/${task.id}#key=vv_ada`)
     await page.getByTestId('kept-machine').getByText(id).click()
     const row = page.getByTestId('vm-row')
     await row.getByText('restored from template web').waitFor()
-    await row.getByTestId('vm-kept').getByText('kept for 1h').waitFor()
+    await row.getByTestId('vm-kept').filter({ hasText: 'kept for 2h' }).waitFor()
     await row.getByRole('button', { name: 'Suspend' }).click()
     await row.locator('[data-state=suspended]').waitFor()
     await row.getByRole('button', { name: 'Resume' }).click()
