@@ -128,6 +128,7 @@ export async function compose(
       events,
       blobs,
       machines,
+      pool: { take: () => undefined, has: () => false },
       gateway,
       agents,
       settings,

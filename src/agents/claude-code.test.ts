@@ -7,13 +7,13 @@ import { parseLine } from './parse-line.ts'
 import type { AgentJob } from './types.ts'
 
 const job: AgentJob = {
-  taskId: 't_0123456789ab',
   prompt: '--version',
   model: null,
   maxTurns: null,
-  maxCostUsd: null,
   env: {},
   credentialKind: 'api-key',
+  sessionId: '7b0d9f4e-3c51-4c5a-9d0e-2f7f1f0c6a11',
+  resumes: null,
 }
 const OK = { code: 0, signal: null, outOfMemory: false }
 
@@ -41,7 +41,7 @@ test.each(['partial', 'whole'])('every line of a recorded run (%s) becomes at le
     const { events } = parseLine(Buffer.from(line))
     expect(events.length).toBeGreaterThan(0)
     for (const event of events) {
-      TaskEvent.parse({ ...event, seq: 1, taskId: job.taskId, at: new Date(0).toISOString() })
+      TaskEvent.parse({ ...event, seq: 1, taskId: 't_0123456789ab', at: new Date(0).toISOString() })
       expect(event.type).not.toBe('raw')
     }
   }
@@ -172,12 +172,30 @@ test('a run without a result says how its process ended, with what it said on st
   expect(parser.outcome(OK).failure?.message).toMatch(/without giving a result/)
 })
 
-test('the prompt travels by stdin and never among the arguments', () => {
+test('the prompt travels by stdin, behind a greeting, and never among the arguments', () => {
   const spec = claudeCode.spec({ ...job, model: 'claude-opus-5-5', maxTurns: 4 })
-  expect(claudeCode.input(job).toString()).toBe('--version')
+  const [greeting, prompt, ...rest] = claudeCode
+    .input({ ...job, prompt: 'say "hi"\n{}' })
+    .toString()
+    .split('\n')
+  expect(`${greeting}\n`).toBe(claudeCode.greeting?.input.toString())
+  expect(JSON.parse(prompt ?? '')).toEqual({
+    type: 'user',
+    message: { role: 'user', content: [{ type: 'text', text: 'say "hi"\n{}' }] },
+  })
+  expect(rest).toEqual([''])
   expect(spec.argv).not.toContain('--version')
   expect(spec.argv.join(' ')).toMatch(/--model claude-opus-5-5 --max-turns 4$/)
   expect(spec.stdin).toBe('pipe')
+})
+
+test('the answer to the greeting is known among other lines, and is no news to the task', async () => {
+  const { response } = { response: { subtype: 'success', request_id: 'vivarium-greeting', response: { commands: [] } } }
+  const answer = `${JSON.stringify({ type: 'control_response', response })}\n`
+  const before = `${JSON.stringify({ type: 'system', subtype: 'hook_started' })}\n`
+  expect(claudeCode.greeting?.isAnswered(before)).toBe(false)
+  expect(claudeCode.greeting?.isAnswered(before + answer)).toBe(true)
+  expect((await run(answer)).events).toEqual([{ type: 'log', level: 'debug', message: 'control_response' }])
 })
 
 test('the user can set variables but not where the model is or what it is sent', () => {
@@ -194,11 +212,17 @@ test('the user can set variables but not where the model is or what it is sent',
   expect(Object.keys(oauth).filter((name) => /TOKEN|KEY/.test(name))).toEqual(['CLAUDE_CODE_OAUTH_TOKEN'])
 })
 
-test('the transcript is found under the session id of the call', () => {
-  const { argv } = claudeCode.spec(job)
-  const session = argv[argv.indexOf('--session-id') + 1] ?? ''
-  expect(session).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
-  expect(claudeCode.transcriptPath(job)).toContain(`/${session}.jsonl`)
+test.each([
+  ['a new one', null, '--session-id SELF'],
+  ['the same one', 'SELF', '--resume SELF'],
+  ['a branch of another', 'OTHER', '--resume OTHER --fork-session --session-id SELF'],
+])('a conversation goes on as %s', (_name, resumes, expected) => {
+  const { argv } = claudeCode.spec({ ...job, sessionId: 'SELF', resumes })
+  expect(argv.join(' ')).toContain(` --dangerously-skip-permissions ${expected}`)
+  expect(argv.filter((word) => word === '--session-id' || word === '--resume')).toHaveLength(
+    expected.match(/SELF|OTHER/g)?.length ?? 0,
+  )
+  expect(claudeCode.conversation?.('SELF').transcript).toBe('SELF.jsonl')
 })
 
 test('work in the background that a guest makes up takes no memory without end', async () => {

@@ -36,6 +36,9 @@ export function readClaudeLine(value: unknown): LineReading | undefined {
       return readSystem(line)
     case 'result':
       return readResult(line)
+    case 'control_response':
+      // The answer to our greeting: what the CLI can do, in 30 KB of which nothing concerns the task.
+      return { events: [{ type: 'log', level: 'debug', message: line.type }], facts: [] }
     case 'tool_progress':
     case 'rate_limit_event':
     case 'command_lifecycle':

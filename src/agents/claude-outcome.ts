@@ -3,7 +3,7 @@ import type { ExecExit } from '../link/types.ts'
 import type { Fact } from './claude-events.ts'
 import type { Tail } from './failures.ts'
 import { describeExit, exitFailure } from './failures.ts'
-import type { AgentJob, AgentOutcome } from './types.ts'
+import type { AgentOutcome, AgentStart } from './types.ts'
 
 export type ResultFact = Extract<Fact, { kind: 'result' }>
 
@@ -11,17 +11,22 @@ const WHO = 'Claude Code'
 
 /** How a run went: it succeeded when its last result is no error *and* the process ended with 0, never one alone. */
 export function claudeOutcome(
-  job: AgentJob,
+  start: AgentStart,
   exit: ExecExit,
   result: ResultFact | undefined,
   stderr: Tail,
 ): AgentOutcome {
-  const failure = findFailure(job, exit, result, stderr)
+  const failure = findFailure(start, exit, result, stderr)
   return { result: result?.text ?? null, turns: result?.turns ?? 0, failure }
 }
 
-function findFailure(job: AgentJob, exit: ExecExit, result: ResultFact | undefined, stderr: Tail): Failure | undefined {
-  if (result?.isError === true) return resultFailure(job, result)
+function findFailure(
+  start: AgentStart,
+  exit: ExecExit,
+  result: ResultFact | undefined,
+  stderr: Tail,
+): Failure | undefined {
+  if (result?.isError === true) return resultFailure(start, result)
   if (exit.code !== 0) {
     const failure = exitFailure(WHO, exit, stderr)
     if (result === undefined || failure.code === 'out_of_memory') return failure
@@ -32,10 +37,10 @@ function findFailure(job: AgentJob, exit: ExecExit, result: ResultFact | undefin
   return undefined
 }
 
-function resultFailure(job: AgentJob, result: ResultFact): Failure {
+function resultFailure(start: AgentStart, result: ResultFact): Failure {
   const said = result.text.trim().slice(0, 2000)
   if (result.subtype === 'error_max_turns') {
-    const limit = job.maxTurns === null ? '' : ` (${job.maxTurns})`
+    const limit = start.maxTurns === null ? '' : ` (${start.maxTurns})`
     return { code: 'max_turns', message: `${WHO} reached its limit of turns${limit}. Allow more (maxTurns).` }
   }
   if (result.subtype === 'error_max_budget_usd') {

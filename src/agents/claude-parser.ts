@@ -8,14 +8,14 @@ import type { LineParserOptions } from './line-parser.ts'
 import { LineParser } from './line-parser.ts'
 import type { Line } from './line-splitter.ts'
 import { LineSplitter } from './line-splitter.ts'
-import type { AgentJob, AgentOutcome, AgentParser } from './types.ts'
+import type { AgentOutcome, AgentParser, AgentStart } from './types.ts'
 
 /** Work in the background beyond this many is not kept track of; a run has a handful. */
 const MAX_BACKGROUND = 1000
 
 /** Turns the stream-json output of one Claude Code run into events. Output after a result is kept; the last result counts. */
 export class ClaudeParser implements AgentParser {
-  readonly #job: AgentJob
+  readonly #start: AgentStart
   readonly #lines = new LineSplitter()
   readonly #lineParser: LineParser
   readonly #stderrDecoder = new TextDecoder('utf-8', { ignoreBOM: true })
@@ -24,8 +24,8 @@ export class ClaudeParser implements AgentParser {
   #result: ResultFact | undefined
   #idleSince: number | undefined
 
-  constructor(job: AgentJob, options: Partial<LineParserOptions> = {}) {
-    this.#job = job
+  constructor(start: AgentStart, options: Partial<LineParserOptions> = {}) {
+    this.#start = start
     this.#lineParser = new LineParser(options)
   }
 
@@ -44,7 +44,7 @@ export class ClaudeParser implements AgentParser {
   }
 
   outcome(exit: ExecExit): AgentOutcome {
-    return claudeOutcome(this.#job, exit, this.#result, this.#stderr)
+    return claudeOutcome(this.#start, exit, this.#result, this.#stderr)
   }
 
   close(): Promise<void> {

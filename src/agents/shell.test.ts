@@ -4,18 +4,18 @@ import { shell } from './shell.ts'
 import type { AgentJob } from './types.ts'
 
 const job: AgentJob = {
-  taskId: 't_0123456789ab',
   prompt: '',
   model: null,
   maxTurns: null,
-  maxCostUsd: null,
   env: {},
   credentialKind: undefined,
+  sessionId: '',
+  resumes: null,
 }
 const OK = { code: 0, signal: null, outOfMemory: false }
 
 function bash(prompt: string): string {
-  const [file = '', ...rest] = shell.spec({ ...job, prompt }).argv
+  const [file = '', ...rest] = shell.spec(job).argv
   return execFileSync(file, rest, { input: shell.input({ ...job, prompt }), encoding: 'utf8' })
 }
 

@@ -14,15 +14,16 @@ const RESULT_CHARS = 4000
 export const shell: Agent = {
   name: 'shell',
   needsModel: false,
-  spec: (job) => ({
+  spec: ({ env }) => ({
     argv: ['bash', '-lc', 'eval "$(cat)"'],
-    env: job.env,
+    env,
     cwd: WORKSPACE,
     user: 'agent',
     stdin: 'pipe',
   }),
+  greeting: undefined,
   input: (job) => Buffer.from(job.prompt),
-  transcriptPath: () => undefined,
+  conversation: undefined,
   parser: () => new ShellParser(),
 }
 

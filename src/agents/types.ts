@@ -3,17 +3,38 @@ import type { Failure } from '../contracts/errors.ts'
 import type { NewEvent } from '../contracts/event.ts'
 import type { ExecExit, ExecSpec } from '../link/types.ts'
 
-/** What an agent is asked to do. */
-export interface AgentJob {
-  taskId: string
-  prompt: string
+/** How an agent's process is started. Its prompt may come much later: it is no part of this. */
+export interface AgentStart {
   model: string | null
   maxTurns: number | null
-  maxCostUsd: number | null
   /** The user's own variables; never credentials of ours. */
   env: Record<string, string>
   /** Which placeholder the guest's environment needs so that the CLI speaks like the credential the gateway injects. */
   credentialKind: 'api-key' | 'oauth' | undefined
+  /** A UUID that names the conversation; of no meaning to agents that have none. */
+  sessionId: string
+  /** The conversation to go on from: this one itself, or another that it branches off from and leaves as it is. Null for a new one. */
+  resumes: string | null
+}
+
+/** What an agent is asked to do. */
+export interface AgentJob extends AgentStart {
+  prompt: string
+}
+
+/** How an agent that waits for its prompt is told from one that still starts. */
+export interface Greeting {
+  /** The beginning of its stdin, which it answers when it is ready. */
+  input: Buffer
+  /** Whether what it has printed on stdout so far holds that answer. */
+  isAnswered(stdout: string): boolean
+}
+
+/** Where in the guest the record of a conversation lies: below `folder`, a file, and more in a folder that need not exist. */
+export interface ConversationFiles {
+  folder: string
+  transcript: string
+  more: string
 }
 
 /** What is known when the agent's process has ended. */
@@ -48,10 +69,15 @@ export interface Agent {
   /** Whether it talks to the model, and so needs a credential. */
   readonly needsModel: boolean
   /** The process to start in the guest; reads `input` from its stdin. */
-  spec(job: AgentJob): ExecSpec
-  /** Its whole stdin. Prompts travel here: an argument ends at 128 KiB, and one that starts with `-` would be an option. */
+  spec(start: AgentStart): ExecSpec
+  /** Undefined for an agent that can't be started before its prompt is there. */
+  readonly greeting: Greeting | undefined
+  /**
+   * Its whole stdin, which begins with the greeting, so that one that has waited reads the same as one that has not. Prompts
+   * travel here: an argument ends at 128 KiB, and one that starts with `-` would be an option.
+   */
   input(job: AgentJob): Buffer
-  /** Where in the guest the agent keeps the record of its conversation, if it does. */
-  transcriptPath(job: AgentJob): string | undefined
-  parser(job: AgentJob): AgentParser
+  /** Where it keeps the record of a conversation; undefined for agents that have none. */
+  readonly conversation: ((sessionId: string) => ConversationFiles) | undefined
+  parser(start: AgentStart): AgentParser
 }

@@ -13,6 +13,10 @@ export const ListenAddress = z
 
 const packageName = z.string().regex(/^@?[A-Za-z0-9][A-Za-z0-9+._/@-]*$/, 'must be a package name')
 
+const usd = z.number().min(0)
+
+const PeriodBudget = z.strictObject({ dayUsd: usd.default(0), monthUsd: usd.default(0) })
+
 /** The settings file `vivarium.json`. Every field has a default, so that an empty file is a valid one. */
 export const Settings = z.strictObject({
   $schema: z.string().optional(),
@@ -52,6 +56,41 @@ export const Settings = z.strictObject({
           'proxy.golang.org',
           'sum.golang.org',
         ]),
+    })
+    .prefault({}),
+  /** Dollars (UTC days and months) after which model requests are refused; 0 is no limit. A task has its own besides (`maxCostUsd`). */
+  budgets: z
+    .strictObject({
+      /** For each user. */
+      user: PeriodBudget.prefault({}),
+      /** For single users, by name; what is left out is as in `user`. */
+      users: z.record(z.string(), z.strictObject({ dayUsd: usd.optional(), monthUsd: usd.optional() })).default({}),
+      /** For everybody together. */
+      global: PeriodBudget.prefault({}),
+    })
+    .prefault({}),
+  /** Prices of models, in dollars per million tokens: in place of, and besides, those that come with the program. */
+  prices: z
+    .record(
+      z.string().min(1).max(200),
+      z.strictObject({
+        input: usd,
+        output: usd,
+        cacheRead: usd.optional(),
+        cacheWrite5m: usd.optional(),
+        cacheWrite1h: usd.optional(),
+      }),
+    )
+    .default({}),
+  /** What one machine may ask of the gateway. */
+  limits: z
+    .strictObject({
+      /** Both directions together, in million bits a second; 0 is no limit. */
+      mbitPerSecond: z.int().min(0).default(0),
+      /** Connections and requests begun within a minute; 0 is no limit. */
+      requestsPerMinute: z.int().min(0).default(0),
+      /** Connections and requests at once. */
+      connections: z.int().min(1).max(256).default(256),
     })
     .prefault({}),
   machines: z
@@ -117,6 +156,8 @@ export const Settings = z.strictObject({
     .strictObject({
       /** All result files of one task together, in MiB. */
       maxMib: z.int().min(1).default(4096),
+      /** The largest workspace that is stored for follow-ups on another machine, in MiB; 0 stores none. */
+      stateMib: z.int().min(0).default(1024),
       maxFiles: z.int().min(1).default(50_000),
       /** Names of folders and files that are never brought back, wherever they stand (`*` as in a shell). */
       exclude: z

@@ -227,6 +227,8 @@ export interface WaitingAgent {
   credentialKind: 'api-key' | 'oauth'
   /** Resolves when its process has ended, or nothing can be heard of it: it is of no use then. */
   ended: Promise<void>
+  /** Stops listening to it, for whoever reads its output from the beginning; `ended` says nothing any more. */
+  release(): void
 }
 
 /** What a task needs of a ready machine. */
@@ -251,6 +253,8 @@ export interface ReadyPool extends AsyncDisposable {
    * waiting agent is only given to those who can use that.
    */
   take(wish: ReadyWish): ReadyMachine | undefined
+  /** Whether a machine is one of the pool's, from its start until it is taken. */
+  has(id: string): boolean
 }
 
 /**

@@ -1,11 +1,13 @@
 import type { Agent, AgentJob, AgentOutcome, AgentParser } from '../agents/types.ts'
 import { toVivariumError } from '../contracts/errors.ts'
+import type { NewEvent } from '../contracts/event.ts'
 import { newId } from '../contracts/ids.ts'
 import type { ExecExit, GuestLink } from '../link/types.ts'
 import type { Recorder } from './recorder.ts'
+import type { RunClock } from './run-clock.ts'
 import type { Timings } from './settings.ts'
 import type { StopReason, StopSwitch } from './stop.ts'
-import { onAbort, pause, timer } from './waiting.ts'
+import { onAbort, pause } from './waiting.ts'
 
 /** An agent that prints more than this only fills the disk. */
 const MAX_OUTPUT_BYTES = 2 * 1024 ** 3
@@ -17,6 +19,8 @@ export interface AgentRunOptions {
   agent: Agent
   job: AgentJob
   link: GuestLink
+  /** The process, where it has been started already and waits for its prompt. */
+  execId: string | undefined
   /** Resolves with the reason when the machine is lost. */
   lost: Promise<string>
   timeoutSeconds: number
@@ -26,6 +30,12 @@ export interface AgentRunOptions {
   hurry: AbortSignal
   /** Already scaled to the engine. */
   timings: Timings
+  /** The run's own time: limits don't count what the task spends waiting. */
+  clock: RunClock
+  /** Lets a suspended machine go on, so that its process can be ended. */
+  wake: () => Promise<void>
+  /** Called once, when the agent has begun to do something. */
+  onBegun: () => void
 }
 
 export interface AgentEnd {
@@ -43,16 +53,16 @@ const UNKNOWN_EXIT: ExecExit = { code: null, signal: null, outOfMemory: false }
  * a result when it has nothing left to do. Never rejects for what the guest does.
  */
 export async function runAgent(options: AgentRunOptions): Promise<AgentEnd> {
-  const { agent, job, link, stop, timeoutSeconds } = options
+  const { agent, job, link, stop, clock, timeoutSeconds } = options
   await using cleanup = new AsyncDisposableStack()
   const parser = agent.parser(job)
   cleanup.defer(() => parser.close())
   const run = new AgentProcess(options, parser)
   cleanup.use(run)
   const overdue = `The time limit of ${timeoutSeconds} s was over before the agent was done (timeoutSeconds).`
-  cleanup.use(timer(timeoutSeconds * 1000, () => stop.stop('timed_out', overdue)))
+  cleanup.use(clock.timer(timeoutSeconds * 1000, () => stop.stop('timed_out', overdue)))
   try {
-    await link.start(run.id, agent.spec(job), stop.signal)
+    if (options.execId === undefined) await link.start(run.id, agent.spec(job), stop.signal)
     void run.feed(agent.input(job))
     await run.read()
   } catch (error) {
@@ -72,9 +82,14 @@ async function failed({ stop, lost, timings }: AgentRunOptions, error: unknown):
   stop.stop(code, message)
 }
 
+/** What an agent prints while it starts is for its log only. */
+function isDoing(event: NewEvent): boolean {
+  return event.type !== 'log' || event.level !== 'debug'
+}
+
 /** The process in the guest: read until it exits, ended when it must be. */
 class AgentProcess implements Disposable {
-  readonly id = newId('x')
+  readonly id: string
   exit: ExecExit | undefined
   lingered = false
   readonly #options: AgentRunOptions
@@ -84,9 +99,11 @@ class AgentProcess implements Disposable {
   readonly #ended = new AbortController()
   readonly #cleanup = new DisposableStack()
   #linger: Disposable | undefined
+  #hasBegun = false
 
   constructor(options: AgentRunOptions, parser: AgentParser) {
     this.#options = options
+    this.id = options.execId ?? newId('x')
     this.#parser = parser
     this.#cleanup.use(onAbort(options.stop.signal, () => void this.#end()))
     this.#cleanup.use(onAbort(options.hurry, () => this.#giveUp.abort()))
@@ -125,6 +142,7 @@ class AgentProcess implements Disposable {
         }
         const events = await this.#parser.push(piece.kind, piece.data)
         bytes += events.length * EVENT_BYTES
+        if (events.some(isDoing)) this.#begin()
         await recorder.write(events)
         this.#watchLingering()
       }
@@ -150,10 +168,16 @@ class AgentProcess implements Disposable {
     this.#cleanup.dispose()
   }
 
+  #begin(): void {
+    if (this.#hasBegun) return
+    this.#hasBegun = true
+    this.#options.onBegun()
+  }
+
   #watchLingering(): void {
     this.#linger?.[Symbol.dispose]()
     if (this.#parser.resultAt === undefined) return
-    this.#linger = timer(this.#options.timings.lingerMs, () => void this.#endLingering())
+    this.#linger = this.#options.clock.timer(this.#options.timings.lingerMs, () => void this.#endLingering())
   }
 
   async #endLingering(): Promise<void> {
@@ -169,7 +193,8 @@ class AgentProcess implements Disposable {
 
   /** SIGTERM, then SIGKILL, then giving up; each has its time. A lost machine is given up at once. */
   async #end(): Promise<void> {
-    const { link, stop, timings } = this.#options
+    const { link, stop, timings, wake } = this.#options
+    await wake()
     const steps = [
       { signal: 'SIGTERM', ms: timings.terminateMs },
       { signal: 'SIGKILL', ms: timings.killMs },

@@ -4,6 +4,10 @@ export const blobKeys = {
   file: (taskId: string, path: string) => `results/${taskId}/files/${path}`,
   patch: (taskId: string) => `results/${taskId}/patch`,
   transcript: (taskId: string) => `results/${taskId}/transcript.jsonl`,
+  /** What a follow-up on another machine needs, as tar files. */
+  state: (taskId: string) => `results/${taskId}/state/`,
+  workspace: (taskId: string) => `results/${taskId}/state/workspace.tar`,
+  conversation: (taskId: string) => `results/${taskId}/state/conversation.tar`,
   inputs: (taskId: string) => `inputs/${taskId}/`,
   /** The contents of the n-th file sent with a task. */
   input: (taskId: string, n: number) => `inputs/${taskId}/${n}`,

@@ -31,6 +31,8 @@ export interface CollectOptions {
 export interface Collected {
   files: ResultFile[]
   patchBytes: number | null
+  /** False when the agent has left no record of a conversation, as one that failed early. */
+  hasTranscript: boolean
   /** What could not be brought back, a sentence each. */
   problems: string[]
 }
@@ -40,11 +42,11 @@ export interface Collected {
  * `problems`, and what came before stays.
  */
 export async function collect(options: CollectOptions): Promise<Collected> {
-  const collected: Collected = { files: [], patchBytes: null, problems: [] }
+  const collected: Collected = { files: [], patchBytes: null, hasTranscript: true, problems: [] }
   const steps: [what: string, run: () => Promise<void>][] = [
     ['files', () => collectFiles(options, collected)],
     ['patch', () => collectPatch(options, collected)],
-    ['transcript', () => collectTranscript(options)],
+    ['transcript', () => collectTranscript(options, collected)],
   ]
   for (const [what, run] of steps) {
     try {
@@ -177,14 +179,17 @@ async function collectPatch({ taskId, link, blobs, settings, signal }: CollectOp
   if (patch !== undefined) into.patchBytes = await blobs.put(blobKeys.patch(taskId), patch, { maxBytes })
 }
 
-async function collectTranscript({ taskId, link, blobs, transcriptPath, signal }: CollectOptions): Promise<void> {
+async function collectTranscript(
+  { taskId, link, blobs, transcriptPath, signal }: CollectOptions,
+  into: Collected,
+): Promise<void> {
   if (transcriptPath === undefined) return
   try {
     const maxBytes = MAX_TRANSCRIPT_BYTES
     const { body } = await link.readFile(transcriptPath, { maxBytes, signal })
     await blobs.put(blobKeys.transcript(taskId), body, { maxBytes })
   } catch (error) {
-    // An agent that failed early has none.
     if (toVivariumError(error).code !== 'not_found') throw error
+    into.hasTranscript = false
   }
 }

@@ -2,7 +2,8 @@ import type { TaskStatus } from '../contracts/task.ts'
 import { isFinal } from '../contracts/task.ts'
 import type { EventLog } from '../events/types.ts'
 import { blobKeys } from './blob-keys.ts'
-import type { RunServices } from './runner.ts'
+import { KeptMachines } from './kept-machines.ts'
+import type { RunServices } from './run.ts'
 import { runTask } from './runner.ts'
 import { Scheduler } from './scheduler.ts'
 import { reasonOf, StopSwitch } from './stop.ts'
@@ -10,7 +11,7 @@ import type { StoredRequest } from './task-store.ts'
 import type { Ending } from './verdict.ts'
 import { pause } from './waiting.ts'
 
-export interface LifecycleServices extends RunServices {
+export interface LifecycleServices extends Omit<RunServices, 'kept'> {
   events: EventLog
 }
 
@@ -35,19 +36,22 @@ const NOTHING_RAN = { exitCode: null, result: null, turns: 0 } as const
 
 /** Takes every task from its queue to its end. What a task consists of is in its `ActiveTask` and its run, never shared. */
 export class Lifecycle implements AsyncDisposable {
-  readonly #services: LifecycleServices
+  readonly #services: LifecycleServices & RunServices
+  /** Machines that outlive their tasks. */
+  readonly kept: KeptMachines
   readonly #scheduler: Scheduler
   readonly #active = new Map<string, ActiveTask>()
   readonly #hurry = new AbortController()
   readonly #unwatch: () => void
 
   constructor(services: LifecycleServices) {
-    const { machines, settings } = services
-    this.#services = services
+    const { machines, settings, log } = services
+    this.kept = new KeptMachines(machines, log)
+    this.#services = { ...services, kept: this.kept }
     this.#scheduler = new Scheduler({
       totalMemoryMib: settings.totalMemoryMib,
       maxMachines: settings.maxMachines,
-      others: () => this.#machinesWithoutTask(),
+      others: (but) => this.#otherMachines(but),
       run: (id) => this.#run(id),
     })
     this.#unwatch = machines.watch(() => this.#scheduler.admit())
@@ -75,7 +79,9 @@ export class Lifecycle implements AsyncDisposable {
       throw error
     }
     if (active.stop.reason === undefined) {
-      this.#scheduler.enqueue({ id, priority: request.priority, memoryMib: request.memoryMib })
+      const { priority, memoryMib } = request
+      const takesOver = request.fork === true ? undefined : request.continues
+      this.#scheduler.enqueue({ id, priority, memoryMib, takesOver })
     } else {
       await this.#conclude(active, stopped(active.stop))
     }
@@ -123,6 +129,7 @@ export class Lifecycle implements AsyncDisposable {
     patience.abort()
     this.#hurry.abort()
     await ended
+    await this.kept[Symbol.asyncDispose]()
   }
 
   #activate(task: TaskIdentity): ActiveTask {
@@ -145,7 +152,9 @@ export class Lifecycle implements AsyncDisposable {
     const { status, failure, exitCode, result, turns } = ending
     const errorJson = failure === undefined ? null : JSON.stringify(failure)
     const error = failure === undefined ? {} : { error: failure }
-    await this.#attempt(id, 'store how it ended', () => store.update(id, { exitCode, result, turns, errorJson }))
+    await this.#attempt(id, 'store how it ended', () =>
+      store.update(id, { exitCode, result, turns, errorJson, waitingUntil: null }),
+    )
     active.isSettling = true
     await this.#attempt(id, 'store its last event', () => events.append(id, [{ type: 'status', status, ...error }]))
     await this.#attempt(id, 'store its status', () =>
@@ -182,8 +191,14 @@ export class Lifecycle implements AsyncDisposable {
     }
   }
 
-  #machinesWithoutTask(): { count: number; memoryMib: number } {
-    const machines = this.#services.machines.list().filter((info) => info.taskId === null && info.state !== 'gone')
+  /** Machines of people, and kept ones. Suspended ones take no memory, and those of the pool give way. */
+  #otherMachines(but: ReadonlySet<string>): { count: number; memoryMib: number } {
+    const { machines: all, pool } = this.#services
+    const machines = all
+      .list()
+      .filter(
+        ({ id, taskId, state }) => state !== 'gone' && state !== 'suspended' && !but.has(taskId ?? '') && !pool.has(id),
+      )
     return { count: machines.length, memoryMib: machines.reduce((sum, info) => sum + info.memoryMib, 0) }
   }
 }

@@ -1,48 +1,28 @@
-import type { Agent, AgentJob } from '../agents/types.ts'
-import type { Blobs } from '../blobs/types.ts'
+import { randomUUID } from 'node:crypto'
+import type { AgentJob, ConversationFiles } from '../agents/types.ts'
 import { toVivariumError } from '../contracts/errors.ts'
-import { newId } from '../contracts/ids.ts'
-import type { AgentName, Phase, TaskStatus } from '../contracts/task.ts'
 import type { MachineInfo } from '../contracts/machine.ts'
-import type { OpenEventWriter } from '../events/types.ts'
-import type { EgressSession, Gateway } from '../gateway/types.ts'
-import type { Machine, Machines } from '../machines/types.ts'
-import type { Logger } from '../telemetry/types.ts'
+import type { Machine } from '../machines/types.ts'
+import { acquireMachine } from './acquire.ts'
+import type { Place } from './acquire.ts'
 import { runAgent } from './agent-run.ts'
+import type { AgentEnd } from './agent-run.ts'
 import { collect } from './collect.ts'
+import { Egress } from './egress.ts'
+import { Halts } from './halts.ts'
+import { Phases } from './phases.ts'
 import { Recorder } from './recorder.ts'
-import type { TaskSettings, Timings } from './settings.ts'
-import type { StopSwitch } from './stop.ts'
+import { RunClock } from './run-clock.ts'
+import type { Run, RunServices } from './run.ts'
+import { scaled } from './settings.ts'
+import type { Timings } from './settings.ts'
+import { restoreState, storeState } from './state.ts'
+import { StatusBoard } from './status-board.ts'
 import { reasonOf } from './stop.ts'
-import type { StoredRequest, TaskStore } from './task-store.ts'
-import type { Ending, ModelError } from './verdict.ts'
+import type { Origin } from './task-store.ts'
+import type { Ending } from './verdict.ts'
 import { judge } from './verdict.ts'
 import { prepareWorkspace } from './workspace.ts'
-
-/** What a run needs of the rest of the house. */
-export interface RunServices {
-  store: TaskStore
-  openWriter: OpenEventWriter
-  blobs: Blobs
-  machines: Machines
-  gateway: Gateway
-  agents: Readonly<Record<AgentName, Agent>>
-  settings: TaskSettings
-  log: Logger
-}
-
-/** One task on its way. Nothing of it is shared with another task. */
-export interface Run {
-  id: string
-  userId: string
-  request: StoredRequest
-  stop: StopSwitch
-  /** Aborts when there is no time left to be patient. */
-  hurry: AbortSignal
-}
-
-/** Factor on waits for a process that has nothing left to do: emulation is slow, but not at sleeping. */
-const MAX_LINGER_SCALE = 4
 
 /** Takes a task from its machine's start to its last file. Everything it opens is closed when it resolves; never rejects. */
 export async function runTask(services: RunServices, run: Run): Promise<Ending> {
@@ -66,120 +46,78 @@ class TaskRun {
   readonly #services: RunServices
   readonly #run: Run
   readonly #recorder: Recorder
-  readonly #machineId = newId('vm')
-  /** Of the start, as the machine tells them, then of the work. */
-  #startPhases: Phase[] = []
-  readonly #phases: Phase[] = []
+  readonly #phases = new Phases()
+  readonly #clock = new RunClock()
+  readonly #board: StatusBoard
+  readonly #halts: Halts
+  readonly #egress: Egress
   readonly #lost = new AbortController()
-  #phasesSeen = 0
-  #modelError: ModelError | undefined
+  /** Set once the task has it. */
+  #machineId: string | undefined
 
   constructor(services: RunServices, run: Run, recorder: Recorder) {
+    const { store, machines, log } = services
     this.#services = services
     this.#run = run
     this.#recorder = recorder
+    this.#board = new StatusBoard(run.id, store, recorder)
+    this.#halts = new Halts({ taskId: run.id, machines, clock: this.#clock, board: this.#board, log })
+    this.#egress = new Egress(services, run, recorder, (hold) => this.#halts.held(hold))
   }
 
   async perform(): Promise<Ending> {
     await using cleanup = new AsyncDisposableStack()
-    const { request, stop, hurry } = this.#run
-    await this.#enter('starting', { startedAt: new Date().toISOString(), vmId: this.#machineId })
-    stop.signal.throwIfAborted()
+    cleanup.use(this.#clock)
+    const { request, stop, userId } = this.#run
+    const { continues } = request
+    const origin = continues === undefined ? undefined : await this.#services.store.origin(userId, continues)
     cleanup.defer(() => this.#savePhases())
-    const session = this.#openGateway()
-    cleanup.defer(() => this.#closeGateway(session))
-    const machine = await this.#boot(session)
-    cleanup.defer(() => this.#destroy(machine))
-    void this.#watch(machine)
-    await this.#prepare(machine)
+    const place = await this.#acquire(origin)
+    cleanup.defer(() => this.#leave(place))
+    cleanup.use(this.#halts)
+    this.#machineId = place.machine.id
+    this.#halts.machineChanged(place.machine.info())
+    void this.#watch(place.machine)
+    if (place.waiting === undefined) await this.#prepare(place, origin)
     stop.signal.throwIfAborted()
 
-    await this.#enter('running')
-    const agent = this.#services.agents[request.agent]
-    const job = this.#job(agent)
-    const timings = this.#timings(machine)
-    const { link, lost } = machine
-    const { timeoutSeconds } = request
-    const recorder = this.#recorder
-    const end = await this.#timed('agent run', () =>
-      runAgent({ agent, job, link, lost, recorder, stop, hurry, timings, timeoutSeconds }),
-    )
-    const ending = judge(end, session.totals(), request, this.#modelError)
+    const job = this.#job(place, origin)
+    const { conversation } = this.#services.agents[request.agent]
+    if (conversation !== undefined) await this.#services.store.update(this.#run.id, { sessionId: job.sessionId })
+    await this.#board.enter('running')
+    const end = await this.#runAgent(place, job)
+    const ending = judge(end, place.session.totals(), request, this.#egress.modelError)
 
-    await this.#enter('collecting')
-    await this.#timed('collect', () => this.#collect(machine, agent.transcriptPath(job)))
+    await this.#wake(place.machine)
+    await this.#board.enter('collecting')
+    await this.#phases.timed('collect', () => this.#collect(place.machine, conversation?.(job.sessionId)))
     return ending
   }
 
-  /** The row first, then the event: who has seen the event finds the row at least as far. */
-  async #enter(status: TaskStatus, change: { startedAt?: string; vmId?: string } = {}): Promise<void> {
-    await this.#services.store.update(this.#run.id, { status, ...change })
-    await this.#recorder.write([{ type: 'status', status, vmId: this.#machineId }])
-  }
-
-  #openGateway(): EgressSession {
-    const { id: taskId, userId, request, stop } = this.#run
-    const session = this.#services.gateway.open({
-      machineId: this.#machineId,
-      userId,
-      taskId,
-      policy: networkPolicy(request),
-      maxCostUsd: request.maxCostUsd,
-      onUsage: ({ model, costUsd, complete, inputTokens, outputTokens, cacheReadTokens, cacheWriteTokens }) => {
-        const tokens = { inputTokens, outputTokens, cacheReadTokens, cacheWriteTokens }
-        this.#recorder.note({ type: 'usage', model, costUsd, complete, ...tokens })
-        void this.#saveTotals(session)
+  #acquire(origin: Origin | undefined): Promise<Place> {
+    return acquireMachine({
+      services: this.#services,
+      run: this.#run,
+      origin,
+      openSession: (machineId) => this.#egress.open(machineId),
+      closeSession: (session) => this.#egress.close(session),
+      onMachine: (machineId) => this.#board.start(machineId),
+      onChange: (info) => {
+        if (info.id === this.#machineId) this.#halts.machineChanged(info)
       },
-      onEgress: (decision) => this.#recorder.note({ type: 'egress', ...decision }),
-      onModelError: (error) => {
-        this.#modelError = error
-        // Claude Code would try a refused credential again for minutes.
-        if (error.status === 401) stop.stop('model_error', `The model refused the credential: ${error.message}`)
+      onStart: (info) => this.#showStart(info),
+      onProblem: (message) => this.#recorder.log('warn', message),
+      timed: (phase, action) => {
+        this.#board.step(phase, `Starting: ${phase}`)
+        return this.#phases.timed(phase, action)
       },
     })
-    return session
   }
 
-  async #closeGateway(session: EgressSession): Promise<void> {
-    try {
-      await session.close()
-    } catch (error) {
-      this.#services.log.error({ err: error, taskId: this.#run.id }, 'gateway session could not be closed')
-    }
-    await this.#saveTotals(session)
-  }
-
-  async #saveTotals(session: EgressSession): Promise<void> {
-    const { usage, costUsd } = session.totals()
-    try {
-      await this.#services.store.update(this.#run.id, { ...usage, costUsd })
-    } catch (error) {
-      this.#services.log.error({ err: error, taskId: this.#run.id }, 'cost could not be stored')
-    }
-  }
-
-  async #boot(session: EgressSession): Promise<Machine> {
-    const { id: taskId, userId, request, stop } = this.#run
-    return this.#services.machines.create({
-      id: this.#machineId,
-      userId,
-      taskId,
-      memoryMib: request.memoryMib,
-      vcpus: request.vcpus,
-      egress: (socket) => session.accept(socket),
-      onChange: (info) => this.#showPhases(info),
-      signal: stop.signal,
-    })
-  }
-
-  #showPhases({ phases, state }: MachineInfo): void {
-    this.#startPhases = phases
+  #showStart({ phases, state }: MachineInfo): void {
+    const fresh = this.#phases.started(phases)
     if (state !== 'booting') return
-    for (const { name } of phases.slice(this.#phasesSeen)) {
-      const message = `Starting the machine: ${name}`
-      this.#recorder.note({ type: 'status', status: 'starting', phase: name, message, vmId: this.#machineId })
-    }
-    this.#phasesSeen = phases.length
+    for (const name of fresh) this.#board.step(name, `Starting the machine: ${name}`)
   }
 
   /** Never rejects, and outlives the run when nothing happens to the machine. */
@@ -189,100 +127,134 @@ class TaskRun {
     this.#run.stop.stop('guest_lost', `The machine was lost: ${why}`)
   }
 
-  async #prepare(machine: Machine): Promise<void> {
+  async #prepare({ machine, hasState }: Place, origin: Origin | undefined): Promise<void> {
     const { id: taskId, request, stop } = this.#run
-    const { blobs, settings } = this.#services
-    await this.#timed('workspace', () =>
-      prepareWorkspace({
-        taskId,
-        request,
-        link: machine.link,
-        blobs,
-        exclude: settings.exclude,
-        signal: stop.signal,
-        timeoutMs: this.#timings(machine).prepareMs,
-        onStep: (message) =>
-          this.#recorder.write([
-            { type: 'status', status: 'starting', phase: 'workspace', message, vmId: this.#machineId },
-          ]),
-      }),
-    )
+    const { blobs, settings, agents } = this.#services
+    const { link } = machine
+    const timeoutMs = this.#timings(machine).prepareMs
+    const deadline = () => AbortSignal.any([stop.signal, this.#clock.deadline(timeoutMs)])
+    const hasTemplate = request.template !== undefined
+    const onStep = async (message: string) => this.#board.step('workspace', message)
+    await this.#phases.timed('workspace', async () => {
+      if (origin !== undefined && !hasState) {
+        await onStep(`Bringing in the workspace of ${origin.id}`)
+        const { sessionId } = origin
+        const conversation = sessionId === null ? undefined : agents[request.agent].conversation?.(sessionId)
+        const state = { originId: origin.id, conversation, isFilled: hasTemplate }
+        await restoreState({ ...state, link, blobs, deadline, timeoutMs })
+      }
+      const isFilled = hasTemplate || origin !== undefined
+      const { exclude } = settings
+      await prepareWorkspace({ taskId, request, link, blobs, exclude, isFilled, deadline, timeoutMs, onStep })
+    })
     await this.#savePhases()
   }
 
-  #job(agent: Agent): AgentJob {
-    const { id: taskId, userId, request } = this.#run
+  /** A conversation goes on under its own name, unless it branches off. */
+  #job({ waiting }: Place, origin: Origin | undefined): AgentJob {
+    const { userId, request } = this.#run
+    const agent = this.#services.agents[request.agent]
+    const resumes = agent.conversation === undefined ? null : (origin?.sessionId ?? null)
+    const goesOn = request.fork === true ? null : resumes
     return {
-      taskId,
       prompt: request.prompt,
       model: request.model ?? null,
       maxTurns: request.maxTurns ?? null,
-      maxCostUsd: request.maxCostUsd ?? null,
       env: request.env ?? {},
       credentialKind: agent.needsModel ? this.#services.gateway.credentialKind(userId) : undefined,
+      sessionId: waiting?.sessionId ?? goesOn ?? randomUUID(),
+      resumes,
     }
   }
 
-  async #collect(machine: Machine, transcriptPath: string | undefined): Promise<void> {
+  async #runAgent({ machine, waiting }: Place, job: AgentJob): Promise<AgentEnd> {
+    const { request, stop, hurry } = this.#run
+    const { link, lost } = machine
+    const started = performance.now()
+    let begun: number | undefined
+    // Its output is ours from here on: nobody else may take any of it.
+    waiting?.release()
+    const end = await runAgent({
+      agent: this.#services.agents[request.agent],
+      job,
+      link,
+      execId: waiting?.execId,
+      lost,
+      recorder: this.#recorder,
+      stop,
+      hurry,
+      timings: this.#timings(machine),
+      timeoutSeconds: request.timeoutSeconds,
+      clock: this.#clock,
+      wake: () => this.#wake(machine),
+      onBegun: () => {
+        begun = performance.now()
+      },
+    })
+    if (begun !== undefined) this.#phases.add('first output', begun - started)
+    this.#phases.add('agent run', performance.now() - (begun ?? started))
+    return end
+  }
+
+  async #collect(machine: Machine, conversation: ConversationFiles | undefined): Promise<void> {
     const { id: taskId, hurry } = this.#run
     const { blobs, settings, store } = this.#services
     if (this.#lost.signal.aborted) {
       await this.#recorder.log('warn', 'The files are lost with the machine.', { code: 'results_incomplete' })
       return
     }
-    const deadline = AbortSignal.timeout(this.#timings(machine).collectMs)
-    const signal = AbortSignal.any([deadline, hurry, this.#lost.signal])
-    const { files, patchBytes, problems } = await collect({
-      taskId,
-      link: machine.link,
-      blobs,
-      settings,
-      transcriptPath,
-      signal,
-    })
+    const { collectMs } = this.#timings(machine)
+    const deadline = () => AbortSignal.any([this.#clock.deadline(collectMs), hurry, this.#lost.signal])
+    const { link } = machine
+    const transcriptPath = conversation && `${conversation.folder}/${conversation.transcript}`
+    const collected = await collect({ taskId, link, blobs, settings, transcriptPath, signal: deadline() })
+    const { files, patchBytes, problems, hasTranscript } = collected
     await store.addFiles(taskId, files)
-    await store.update(taskId, { patchBytes })
+    // A conversation of which nothing was written has not begun: there is nothing to resume.
+    await store.update(taskId, { patchBytes, ...(hasTranscript ? {} : { sessionId: null }) })
     for (const problem of problems) await this.#recorder.log('warn', problem, { code: 'results_incomplete' })
+
+    const told = hasTranscript ? conversation : undefined
+    const maxBytes = settings.maxStateBytes
+    const missing = await storeState({ taskId, link, blobs, maxBytes, conversation: told, signal: deadline() })
+    if (missing === undefined) await store.update(taskId, { hasState: 1 })
+    else await this.#recorder.log('info', missing)
   }
 
-  async #destroy(machine: Machine): Promise<void> {
+  /** Keeps the machine where that was asked for and it is still there; else it goes, and its way out with it. Never rejects. */
+  async #leave({ machine, session, keepUntil }: Place): Promise<void> {
+    const { keepVmSeconds } = this.#run.request
+    const until = keepVmSeconds === undefined ? keepUntil : Date.now() + keepVmSeconds * 1000
+    this.#egress.end()
+    if (until !== null && new Date(until).getTime() > Date.now() && !this.#lost.signal.aborted) {
+      try {
+        await this.#services.kept.keep(machine.id, new Date(until), session)
+        await this.#egress.save(session)
+        return
+      } catch (error) {
+        const { message } = toVivariumError(error)
+        await this.#recorder.log('warn', `The machine could not be kept: ${message}`)
+      }
+    }
     try {
       await machine.destroy()
     } catch (error) {
       // The machines' own journal finds what is left at the next start; the task's outcome stands.
       this.#services.log.error({ err: error, taskId: this.#run.id }, 'machine could not be removed')
     }
+    await this.#egress.close(session)
   }
 
-  async #timed<Result>(name: string, action: () => Promise<Result>): Promise<Result> {
-    const begun = performance.now()
-    try {
-      return await action()
-    } finally {
-      this.#phases.push({ name, ms: Math.round(performance.now() - begun) })
-    }
+  #wake(machine: Machine): Promise<void> {
+    const deadline = AbortSignal.timeout(this.#timings(machine).prepareMs)
+    return this.#halts.wake(AbortSignal.any([deadline, this.#run.hurry]))
   }
 
   async #savePhases(): Promise<void> {
-    const phasesJson = JSON.stringify([...this.#startPhases, ...this.#phases])
-    await this.#services.store.update(this.#run.id, { phasesJson })
+    await this.#services.store.update(this.#run.id, { phasesJson: JSON.stringify(this.#phases) })
   }
 
   #timings({ timeScale }: Machine): Timings {
-    const { timings } = this.#services.settings
-    return {
-      ...timings,
-      prepareMs: timings.prepareMs * timeScale,
-      lingerMs: timings.lingerMs * Math.min(timeScale, MAX_LINGER_SCALE),
-      terminateMs: timings.terminateMs * timeScale,
-      killMs: timings.killMs * timeScale,
-      collectMs: timings.collectMs * timeScale,
-    }
+    return scaled(this.#services.settings.timings, timeScale)
   }
-}
-
-/** The task's own rules, and the host of its repository: asking for a clone is asking for that way out. */
-function networkPolicy({ network, repo }: StoredRequest): { allow: string[] } | undefined {
-  if (repo === undefined) return network
-  return { allow: [...(network?.allow ?? []), new URL(repo.url).host] }
 }

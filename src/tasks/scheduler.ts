@@ -5,13 +5,15 @@ export interface QueuedTask {
   id: string
   priority: Priority
   memoryMib: number
+  /** The finished task whose kept machine it goes on in, if that is still there: it needs no room of its own then. */
+  takesOver: string | undefined
 }
 
 export interface SchedulerOptions {
   totalMemoryMib: number
   maxMachines: number
-  /** What machines without a task take at the moment. */
-  others: () => { count: number; memoryMib: number }
+  /** What machines take at the moment, but for those of the tasks named. */
+  others: (but: ReadonlySet<string>) => { count: number; memoryMib: number }
   /** Runs an admitted task to its end; never rejects. */
   run: (id: string) => Promise<void>
 }
@@ -77,7 +79,8 @@ export class Scheduler {
 
   #fits(task: QueuedTask): boolean {
     if (this.#isClosed) return false
-    const others = this.#options.others()
+    const own = [...this.#running.values(), task].flatMap(({ id, takesOver }) => [id, takesOver ?? id])
+    const others = this.#options.others(new Set(own))
     const memory = [...this.#running.values()].reduce((sum, running) => sum + running.memoryMib, others.memoryMib)
     return (
       this.#running.size + others.count < this.#options.maxMachines &&

@@ -13,6 +13,8 @@ export interface TaskSettings {
   /** All result files of one task together, in bytes; also the largest upload and patch. */
   maxResultBytes: number
   maxResultFiles: number
+  /** Largest workspace that is stored for follow-ups, in bytes; 0 stores none. */
+  maxStateBytes: number
   /** Names of folders and files that are never brought back. */
   exclude: string[]
   timings: Timings
@@ -52,7 +54,7 @@ const TIMINGS: Timings = {
 /** The part of the configuration that tasks need; zero derives a limit from the host. */
 interface TaskConfig {
   machines: { totalMemoryMib: number; maxMachines: number }
-  results: { maxMib: number; maxFiles: number; exclude: string[] }
+  results: { maxMib: number; maxFiles: number; stateMib: number; exclude: string[] }
   tasks: { maxQueued: number }
 }
 
@@ -72,7 +74,23 @@ export function taskSettings(config: TaskConfig, host = thisHost()): TaskSetting
     maxQueued: tasks.maxQueued,
     maxResultBytes: results.maxMib * MIB,
     maxResultFiles: results.maxFiles,
+    maxStateBytes: results.stateMib * MIB,
     exclude: results.exclude,
     timings: TIMINGS,
+  }
+}
+
+/** Factor on waits for a process that has nothing left to do: emulation is slow, but not at sleeping. */
+const MAX_LINGER_SCALE = 4
+
+/** Timings on an engine whose guests are slower by `timeScale`. */
+export function scaled(timings: Timings, timeScale: number): Timings {
+  return {
+    ...timings,
+    prepareMs: timings.prepareMs * timeScale,
+    lingerMs: timings.lingerMs * Math.min(timeScale, MAX_LINGER_SCALE),
+    terminateMs: timings.terminateMs * timeScale,
+    killMs: timings.killMs * timeScale,
+    collectMs: timings.collectMs * timeScale,
   }
 }

@@ -1,4 +1,4 @@
-import type { Kysely, Selectable, Updateable } from 'kysely'
+import type { Kysely, Selectable, Transaction, Updateable } from 'kysely'
 import type { Failure } from '../contracts/errors.ts'
 import { VivariumError } from '../contracts/errors.ts'
 import type { Phase, ResultFile, Task, TaskQuery, TaskRequest } from '../contracts/task.ts'
@@ -9,7 +9,8 @@ import { decodeCursor, encodeCursor } from './cursor.ts'
 /** A request as its row keeps it: the contents of `files` wait in blobs, in the order of these paths. */
 export type StoredRequest = Omit<TaskRequest, 'files'> & { files: string[] }
 
-type TasksTable = Database extends Kysely<infer Tables extends { tasks: unknown }> ? Tables['tasks'] : never
+type Tables = Database extends Kysely<infer All extends { tasks: unknown }> ? All : never
+type TasksTable = Tables['tasks']
 type TaskRow = Selectable<TasksTable>
 export type TaskChange = Omit<Updateable<TasksTable>, 'id' | 'userId' | 'createdAt' | 'requestJson'>
 
@@ -21,6 +22,16 @@ export interface NewTask {
   idempotencyKey: string | null
   requestHash: string
   createdAt: string
+}
+
+/** A task that another goes on from, as its follow-up needs it. */
+export interface Origin {
+  id: string
+  status: TaskStatus
+  request: StoredRequest
+  sessionId: string | null
+  /** Whether its workspace and conversation are stored. */
+  hasState: boolean
 }
 
 /** Result files shown with each task of a list; one task alone comes with all of its. */
@@ -39,40 +50,10 @@ export class TaskStore {
     this.#database = database
   }
 
-  /** Stores a queued task and takes its upload; false when the idempotency key was taken in the meantime. */
-  async insert(task: NewTask): Promise<boolean> {
-    const { request, ...row } = task
+  /** Stores queued tasks, all or none, and takes their uploads; false when the first one's idempotency key was taken in the meantime. */
+  async insert(tasks: NewTask[]): Promise<boolean> {
     return this.#database.transaction().execute(async (trx) => {
-      const inserted = await trx
-        .insertInto('tasks')
-        .values({
-          ...row,
-          status: 'queued',
-          priority: request.priority,
-          requestJson: JSON.stringify(request),
-          costUsd: 0,
-          inputTokens: 0,
-          outputTokens: 0,
-          cacheReadTokens: 0,
-          cacheWriteTokens: 0,
-          turns: 0,
-          phasesJson: '[]',
-          continues: request.continues ?? null,
-        })
-        .onConflict((conflict) => conflict.columns(['userId', 'idempotencyKey']).doNothing())
-        .executeTakeFirst()
-      if (inserted.numInsertedOrUpdatedRows === 0n) return false
-      if (request.uploadId !== undefined) {
-        const { numDeletedRows } = await trx
-          .deleteFrom('uploads')
-          .where('id', '=', request.uploadId)
-          .where('userId', '=', row.userId)
-          .executeTakeFirst()
-        if (numDeletedRows === 0n) {
-          const message = `There is no upload ${request.uploadId}, or a task has taken it already. Send the workspace again.`
-          throw new VivariumError('not_found', message, { field: 'uploadId' })
-        }
-      }
+      for (const task of tasks) if (!(await insertOne(trx, task))) return false
       return true
     })
   }
@@ -104,6 +85,24 @@ export class TaskStore {
     if (row === undefined) throw noTask(id)
   }
 
+  /** A task of `userId` to go on from; `not_found` where there is none. */
+  async origin(userId: string, id: string): Promise<Origin> {
+    const row = await this.#database
+      .selectFrom('tasks')
+      .select(['id', 'status', 'requestJson', 'sessionId', 'hasState'])
+      .where('id', '=', id)
+      .where('userId', '=', userId)
+      .executeTakeFirst()
+    if (row === undefined) throw new VivariumError('not_found', `There is no task ${id}.`, { field: 'continues' })
+    return {
+      id,
+      status: TaskStatus.parse(row.status),
+      request: JSON.parse(row.requestJson) as StoredRequest,
+      sessionId: row.sessionId,
+      hasState: row.hasState === 1,
+    }
+  }
+
   /** The id and request hash of the task that a user sent with this key before. */
   async findByKey(userId: string, idempotencyKey: string): Promise<{ id: string; requestHash: string } | undefined> {
     return this.#database
@@ -117,6 +116,7 @@ export class TaskStore {
   async list(userId: string, query: TaskQuery): Promise<{ items: Task[]; nextCursor?: string }> {
     let select = this.#database.selectFrom('tasks').selectAll().where('userId', '=', userId)
     if (query.status !== undefined) select = select.where('status', '=', query.status)
+    if (query.continues !== undefined) select = select.where('continues', '=', query.continues)
     if (query.cursor !== undefined) {
       const { createdAt, id } = decodeCursor(query.cursor)
       select = select.where((where) =>
@@ -184,6 +184,41 @@ export class TaskStore {
     await this.#database.deleteFrom('resultFiles').where('taskId', '=', id).execute()
     await this.#database.deleteFrom('tasks').where('id', '=', id).execute()
   }
+}
+
+async function insertOne(trx: Transaction<Tables>, task: NewTask): Promise<boolean> {
+  const { request, ...row } = task
+  const inserted = await trx
+    .insertInto('tasks')
+    .values({
+      ...row,
+      status: 'queued',
+      priority: request.priority,
+      requestJson: JSON.stringify(request),
+      costUsd: 0,
+      inputTokens: 0,
+      outputTokens: 0,
+      cacheReadTokens: 0,
+      cacheWriteTokens: 0,
+      turns: 0,
+      phasesJson: '[]',
+      continues: request.continues ?? null,
+    })
+    .onConflict((conflict) => conflict.columns(['userId', 'idempotencyKey']).doNothing())
+    .executeTakeFirst()
+  if (inserted.numInsertedOrUpdatedRows === 0n) return false
+  if (request.uploadId !== undefined) {
+    const { numDeletedRows } = await trx
+      .deleteFrom('uploads')
+      .where('id', '=', request.uploadId)
+      .where('userId', '=', row.userId)
+      .executeTakeFirst()
+    if (numDeletedRows === 0n) {
+      const message = `There is no upload ${request.uploadId}, or a task has taken it already. Send the workspace again.`
+      throw new VivariumError('not_found', message, { field: 'uploadId' })
+    }
+  }
+  return true
 }
 
 function noTask(id: string): VivariumError {

@@ -1,15 +1,16 @@
 import type { Readable } from 'node:stream'
 import { VivariumError } from '../contracts/errors.ts'
 import { newId } from '../contracts/ids.ts'
-import type { ResultFile, Task, TaskQuery, TaskRequest, Upload } from '../contracts/task.ts'
+import type { ForkRequest, ResultFile, Task, TaskQuery, TaskRequest, Upload } from '../contracts/task.ts'
 import { isFinal } from '../contracts/task.ts'
 import type { Database } from '../store/database.ts'
 import { packResults } from './archive.ts'
 import { blobKeys } from './blob-keys.ts'
+import { followUp, forkRequest } from './follow-up.ts'
 import type { LifecycleServices } from './lifecycle.ts'
 import { Lifecycle } from './lifecycle.ts'
 import { checkRequest, requestHash } from './submission.ts'
-import type { StoredRequest } from './task-store.ts'
+import type { Origin, StoredRequest } from './task-store.ts'
 import { TaskStore } from './task-store.ts'
 import type { Tasks } from './types.ts'
 import { Uploads } from './uploads.ts'
@@ -55,15 +56,16 @@ class TaskService implements Tasks {
     const known = await this.#submittedBefore(userId, key, hash)
     if (known !== undefined) return known
     this.#refuseIfFull()
-    checkRequest(userId, request, { agent: agents[request.agent], gateway, settings })
+    const resolved = await this.#resolve(userId, request)
+    checkRequest(userId, resolved, { agent: agents[resolved.agent], gateway, settings })
 
     const id = newId('t')
     await using undo = new AsyncDisposableStack()
     undo.defer(() => blobs.removeAll(blobKeys.inputs(id)))
-    const stored = await this.#keepFiles(id, request)
+    const stored = await this.#keepFiles(id, resolved)
     const createdAt = new Date().toISOString()
     const task = { id, userId, request: stored }
-    if (!(await this.#store.insert({ ...task, idempotencyKey: key, requestHash: hash, createdAt }))) {
+    if (!(await this.#store.insert([{ ...task, idempotencyKey: key, requestHash: hash, createdAt }]))) {
       const other = await this.#submittedBefore(userId, key, hash)
       if (other === undefined) throw new VivariumError('conflict', 'The same task was sent twice and removed since.')
       return other
@@ -71,6 +73,24 @@ class TaskService implements Tasks {
     undo.move()
     await this.#lifecycle.enqueue(task)
     return this.get(userId, id)
+  }
+
+  async fork(userId: string, id: string, fork: ForkRequest): Promise<Task[]> {
+    const { agents, gateway, settings } = this.#options
+    this.#refuseIfFull(fork.count)
+    const origin = await this.#store.origin(userId, id)
+    const request = forkRequest(origin, fork)
+    const resolved = await this.#resolve(userId, request)
+    checkRequest(userId, resolved, { agent: agents[resolved.agent], gateway, settings })
+    await this.#suspendKept(origin)
+    const createdAt = new Date().toISOString()
+    const stored = { ...resolved, files: [] }
+    const tasks = Array.from({ length: fork.count }, () => ({ id: newId('t'), userId, request: stored }))
+    const row = { idempotencyKey: null, requestHash: requestHash(request), createdAt }
+    await this.#store.insert(tasks.map((task) => ({ ...task, ...row })))
+    // One whose first event could not be stored has failed, which its row says; the others go on.
+    await Promise.allSettled(tasks.map((task) => this.#lifecycle.enqueue(task)))
+    return Promise.all(tasks.map((task) => this.get(userId, task.id)))
   }
 
   upload(userId: string, tar: Readable): Promise<Upload> {
@@ -170,11 +190,35 @@ class TaskService implements Tasks {
     throw new VivariumError('conflict', 'This Idempotency-Key was used for a different request: take a new one.')
   }
 
-  #refuseIfFull(): void {
+  /** A request as it is stored: a follow-up takes over what it shares with the task before. */
+  async #resolve(userId: string, request: TaskRequest): Promise<TaskRequest> {
+    const { continues, fork } = request
+    if (continues !== undefined) {
+      const origin = await this.#store.origin(userId, continues)
+      return followUp(origin, request, this.#lifecycle.kept.of(continues) !== undefined)
+    }
+    if (fork !== true) return request
+    throw new VivariumError('invalid_request', 'A fork needs a task to branch off from: name it (continues).', {
+      field: 'continues',
+    })
+  }
+
+  /** A kept machine is copied while it is suspended, and takes no room from its copies then. */
+  async #suspendKept({ id, hasState }: Origin): Promise<void> {
+    const { kept } = this.#lifecycle
+    const info = kept.of(id)
+    try {
+      if (info !== undefined) await kept.suspend(info.id)
+    } catch (error) {
+      if (!hasState) throw error // there is no other way
+    }
+  }
+
+  #refuseIfFull(more = 1): void {
     if (this.#isClosing) throw new VivariumError('shutting_down', 'The server is shutting down: try again in a moment.')
     const { maxQueued } = this.#options.settings
-    if (this.#lifecycle.queuedCount < maxQueued) return
-    const message = `${maxQueued} tasks are waiting already (tasks.maxQueued): try again when some have ended.`
+    if (this.#lifecycle.queuedCount + more <= maxQueued) return
+    const message = `At most ${maxQueued} tasks can wait (tasks.maxQueued): try again when some have ended.`
     throw new VivariumError('queue_full', message)
   }
 

@@ -24,3 +24,12 @@ export function onAbort(signal: AbortSignal, action: () => void): Disposable {
   else signal.addEventListener('abort', action, { once: true })
   return { [Symbol.dispose]: () => signal.removeEventListener('abort', action) }
 }
+
+/** Whether a promise has settled by now. */
+export async function hasSettled(promise: Promise<unknown>): Promise<boolean> {
+  const done = promise.then(
+    () => true,
+    () => true,
+  )
+  return Promise.race([done, new Promise<false>((resolve) => setImmediate(resolve, false))])
+}

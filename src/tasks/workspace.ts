@@ -13,9 +13,11 @@ export interface WorkspaceOptions {
   blobs: Blobs
   /** Names that are never part of what changed. */
   exclude: string[]
-  /** Deadline of each step. */
+  /** Whether it holds something already that changes are told from: its template's, or the work of a task before. */
+  isFilled: boolean
+  /** Makes the deadline of each step; also in ms, for commands in the guest. */
+  deadline: () => AbortSignal
   timeoutMs: number
-  signal: AbortSignal
   /** Called as each step begins, with words for people. */
   onStep: (message: string) => Promise<void>
 }
@@ -39,24 +41,20 @@ export async function prepareWorkspace(options: WorkspaceOptions): Promise<void>
     await onStep(files.length === 1 ? 'Copying 1 file' : `Copying ${files.length} files`)
     for (const [n, path] of files.entries()) await copyFile(options, n, path)
   }
-  const isFilled = repo !== undefined || uploadId !== undefined || files.length > 0
-  await link.baseline({ root: WORKSPACE, git: isFilled, exclude: options.exclude }, deadline(options))
-}
-
-function deadline({ signal, timeoutMs }: WorkspaceOptions): AbortSignal {
-  return AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)])
+  const isFilled = options.isFilled || repo !== undefined || uploadId !== undefined || files.length > 0
+  await link.baseline({ root: WORKSPACE, git: isFilled, exclude: options.exclude }, options.deadline())
 }
 
 async function unpackUpload(options: WorkspaceOptions, uploadId: string): Promise<void> {
   const tar = await options.blobs.get(blobKeys.upload(uploadId))
   if (tar === undefined) throw new VivariumError('storage_failed', `The workspace ${uploadId} is gone from the store.`)
-  await options.link.putArchive(WORKSPACE, tar, deadline(options))
+  await options.link.putArchive(WORKSPACE, tar, options.deadline())
 }
 
 async function copyFile(options: WorkspaceOptions, n: number, path: string): Promise<void> {
   const content = await options.blobs.get(blobKeys.input(options.taskId, n))
   if (content === undefined) throw new VivariumError('storage_failed', `The file ${path} is gone from the store.`)
-  await options.link.writeFile(`${WORKSPACE}/${path}`, content, { signal: deadline(options) })
+  await options.link.writeFile(`${WORKSPACE}/${path}`, content, { signal: options.deadline() })
 }
 
 async function clone(options: WorkspaceOptions, repo: Repo): Promise<void> {
@@ -71,14 +69,14 @@ async function clone(options: WorkspaceOptions, repo: Repo): Promise<void> {
 }
 
 async function git(options: WorkspaceOptions, args: string[]): Promise<{ ok: boolean; said: string }> {
-  const { link, timeoutMs, signal } = options
+  const { link, timeoutMs, deadline } = options
   const spec = {
     argv: ['git', ...args],
     env: { GIT_TERMINAL_PROMPT: '0' },
     cwd: WORKSPACE,
     user: 'agent' as const,
   }
-  const { exit, stderr, timedOut } = await link.exec(spec, { timeoutMs, maxBytes: 64 * 1024, signal })
+  const { exit, stderr, timedOut } = await link.exec(spec, { timeoutMs, maxBytes: 64 * 1024, signal: deadline() })
   const said = timedOut ? `no answer within ${Math.round(timeoutMs / 1000)} s` : stderr.toString('utf8').trim()
   return { ok: exit.code === 0 && !timedOut, said: said.slice(-500) }
 }

@@ -13,6 +13,7 @@ export class FakeProcess {
   readonly stdin = Promise.withResolvers<string>()
   /** What a signal does; by default the process ends by it. */
   onSignal = (signal: string) => this.end({ code: null, signal, outOfMemory: false })
+  onInput: (data: string) => void = () => {}
   readonly #pieces: ExecOutput[] = []
   #wake = Promise.withResolvers<void>()
   #next = 0
@@ -20,6 +21,12 @@ export class FakeProcess {
 
   constructor(spec: ExecSpec) {
     this.spec = spec
+  }
+
+  /** The test has all of stdin when it is closed; what is written again is the same. */
+  feed(data: string, end: boolean): void {
+    this.onInput(data)
+    if (end) this.stdin.resolve(data)
   }
 
   print(text: string | Buffer, kind: 'stdout' | 'stderr' = 'stdout'): void {
@@ -32,18 +39,23 @@ export class FakeProcess {
     this.#push({ kind: 'exit', exit: { ...EXITED, ...exit }, next: (this.#next += 1) })
   }
 
+  /** From the beginning for each reader, as a guest does while nothing is acknowledged. */
   async *output(signal: AbortSignal | undefined, gone: Promise<string>): AsyncGenerator<ExecOutput> {
     const stopped = new Promise<never>((_, reject) => {
       signal?.addEventListener('abort', () => reject(new Error('aborted')), { once: true })
       void gone.then((why) => reject(new VivariumError('guest_lost', why)))
     })
     stopped.catch(() => {})
-    for (;;) {
+    for (let at = 0; ;) {
       signal?.throwIfAborted()
-      const piece = this.#pieces.shift()
-      if (piece === undefined) await Promise.race([this.#wake.promise, stopped])
-      else yield piece
-      if (piece?.kind === 'exit') return
+      const piece = this.#pieces[at]
+      if (piece === undefined) {
+        await Promise.race([this.#wake.promise, stopped])
+        continue
+      }
+      at += 1
+      yield piece
+      if (piece.kind === 'exit') return
     }
   }
 
@@ -64,6 +76,8 @@ export class FakeGuest {
   changes: Change[] = []
   patch: string | undefined
   uploaded: Buffer | undefined
+  /** Archives that were unpacked: folder and content. */
+  readonly unpacked: string[] = []
   /** Plays the agent. */
   play: (process: FakeProcess) => void | Promise<void> = (process) => {
     process.print('hello\n')
@@ -94,7 +108,6 @@ export class FakeGuest {
     return {
       lost: this.gone.promise,
       hello: unused,
-      tree: unused,
       accept: unused,
       park: unused,
       wake: unused,
@@ -104,7 +117,7 @@ export class FakeGuest {
         void this.play(process)
       },
       output: (id, _from, signal) => this.#process(id).output(signal, this.gone.promise),
-      input: async (id, _at, data) => this.#process(id).stdin.resolve(data.toString()),
+      input: async (id, _at, data, end) => this.#process(id).feed(data.toString(), end),
       kill: async (id, signal) => {
         const process = this.#process(id)
         if (process.hasExited) return
@@ -131,10 +144,20 @@ export class FakeGuest {
       writeFile: async (path, content) => {
         this.files.set(path, Buffer.isBuffer(content) ? content : await buffer(content))
       },
-      putArchive: async (_path, tar) => {
+      putArchive: async (path, tar) => {
         this.uploaded = await buffer(tar)
+        this.unpacked.push(`${path}: ${this.uploaded.toString()}`)
       },
-      getArchive: async ({ paths }) => this.tar(paths),
+      tree: async () => {
+        const entries = [...this.files].filter(([path]) => path.startsWith('/workspace/'))
+        const type = 'file' as const
+        return {
+          entries: entries.map(([path, { length: size }]) => ({ path, size, type, mode: 0o644 })),
+          truncated: false,
+        }
+      },
+      getArchive: async ({ root, paths, recursive }) =>
+        recursive === true ? Readable.from([`tar of ${root} ${paths.join(' ')}`]) : this.tar(paths),
       baseline: async ({ git }) => {
         this.baselines.push({ git })
       },

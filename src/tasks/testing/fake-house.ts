@@ -4,21 +4,17 @@ import type { Agent } from '../../agents/types.ts'
 import type { Blobs } from '../../blobs/types.ts'
 import { VivariumError } from '../../contracts/errors.ts'
 import type { TaskEvent } from '../../contracts/event.ts'
-import type { MachineInfo } from '../../contracts/machine.ts'
 import type { AgentName } from '../../contracts/task.ts'
 import { TaskRequest } from '../../contracts/task.ts'
 import type { TaskRequestInput } from '../../contracts/task.ts'
 import { NO_TOKENS } from '../../contracts/usage.ts'
 import type { EventLog, EventWriter } from '../../events/types.ts'
 import type { EgressContext, Gateway } from '../../gateway/types.ts'
-import type { Machine, MachineOptions, Machines } from '../../machines/types.ts'
 import type { Database } from '../../store/database.ts'
 import type { Logger } from '../../telemetry/types.ts'
 import type { TaskSettings } from '../settings.ts'
 import { createTasks } from '../tasks.ts'
-import { FakeGuest } from './fake-guest.ts'
-
-export const OWNER = 'u_0000000000aa'
+import { FakeMachines, FakePool } from './fake-machines.ts'
 
 /** Blobs in memory. */
 export class FakeBlobs implements Blobs {
@@ -88,81 +84,6 @@ class FakeEvents implements EventLog {
   async [Symbol.asyncDispose](): Promise<void> {}
 }
 
-/** Machines whose guests are played by the test. */
-class FakeMachines implements Machines {
-  readonly created: MachineOptions[] = []
-  /** Ids of machines that were not destroyed. */
-  readonly alive = new Set<string>()
-  /** Machines that no task uses, as `list` shows them. */
-  others: MachineInfo[] = []
-  /** Prepares the guest of each machine. */
-  guest: (options: MachineOptions) => FakeGuest = () => new FakeGuest()
-  /** Takes the time of a boot. */
-  boot: (options: MachineOptions) => Promise<void> = async () => {}
-  readonly #listeners = new Set<(info: MachineInfo) => void>()
-
-  async create(options: MachineOptions): Promise<Machine> {
-    const id = options.id ?? 'vm_000000000000'
-    const guest = this.guest(options)
-    this.created.push(options)
-    const phases = [{ name: 'boot', ms: 5 }]
-    const info = { ...machineInfo(id, options.taskId, options.memoryMib), phases }
-    options.onChange?.({ ...info, state: 'booting' })
-    await this.boot(options)
-    options.signal?.throwIfAborted()
-    this.alive.add(id)
-    options.onChange?.(info)
-    return {
-      id,
-      link: guest.link(),
-      timeScale: 1,
-      info: () => info,
-      lost: guest.gone.promise,
-      dumpMemory: async () => {},
-      destroy: async () => void this.alive.delete(id),
-    }
-  }
-
-  get = () => undefined
-  list = () => this.others
-  evict = async () => {}
-  reconcile = async () => []
-
-  watch(listener: (info: MachineInfo) => void): () => void {
-    this.#listeners.add(listener)
-    return () => this.#listeners.delete(listener)
-  }
-
-  /** Tells everyone who watches that something changed. */
-  changed(): void {
-    for (const listener of this.#listeners) listener(machineInfo('vm_000000000000', null, 0))
-  }
-
-  async engine(): Promise<never> {
-    throw new Error('not played')
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {}
-}
-
-export function machineInfo(id: string, taskId: string | null, memoryMib: number): MachineInfo {
-  return {
-    id,
-    userId: OWNER,
-    taskId,
-    state: 'ready',
-    engine: 'qemu-tcg',
-    memoryMib,
-    vcpus: 2,
-    createdAt: new Date(0).toISOString(),
-    startedFrom: 'boot',
-    template: null,
-    keepUntil: null,
-    phases: [],
-    error: null,
-  }
-}
-
 /** A gateway that lets the test speak as the model's API. */
 class FakeGateway implements Gateway {
   readonly sessions: EgressContext[] = []
@@ -189,6 +110,7 @@ export const SETTINGS: TaskSettings = {
   maxQueued: 10,
   maxResultBytes: 32 * 1024 * 1024,
   maxResultFiles: 100,
+  maxStateBytes: 1024 * 1024,
   exclude: ['.git', 'node_modules', '*.pyc'],
   timings: {
     prepareMs: 5000,
@@ -212,10 +134,11 @@ export function fakeHouse(
   const blobs = new FakeBlobs()
   const machines = new FakeMachines()
   const gateway = new FakeGateway()
+  const pool = new FakePool()
   const openWriter = (taskId: string) => events.writer(taskId)
-  const services = { database, events, openWriter, blobs, machines, gateway, agents, log: SILENT }
+  const services = { database, events, openWriter, blobs, machines, pool, gateway, agents, log: SILENT }
   const tasks = createTasks({ ...services, settings: { ...SETTINGS, ...settings } })
-  return { tasks, events, blobs, machines, gateway, database }
+  return { tasks, events, blobs, machines, pool, gateway, database }
 }
 
 /** A valid request for the shell agent, unless said otherwise. */

@@ -1,0 +1,35 @@
+import type { Agent } from '../agents/types.ts'
+import type { Blobs } from '../blobs/types.ts'
+import type { AgentName } from '../contracts/task.ts'
+import type { OpenEventWriter } from '../events/types.ts'
+import type { Gateway } from '../gateway/types.ts'
+import type { Machines, ReadyPool } from '../machines/types.ts'
+import type { Logger } from '../telemetry/types.ts'
+import type { KeptMachines } from './kept-machines.ts'
+import type { TaskSettings } from './settings.ts'
+import type { StopSwitch } from './stop.ts'
+import type { StoredRequest, TaskStore } from './task-store.ts'
+
+/** What a run needs of the rest of the house. */
+export interface RunServices {
+  store: TaskStore
+  openWriter: OpenEventWriter
+  blobs: Blobs
+  machines: Machines
+  pool: Pick<ReadyPool, 'take' | 'has'>
+  kept: KeptMachines
+  gateway: Gateway
+  agents: Readonly<Record<AgentName, Agent>>
+  settings: TaskSettings
+  log: Logger
+}
+
+/** One task on its way. Nothing of it is shared with another task. */
+export interface Run {
+  id: string
+  userId: string
+  request: StoredRequest
+  stop: StopSwitch
+  /** Aborts when there is no time left to be patient. */
+  hurry: AbortSignal
+}
