@@ -27,6 +27,11 @@ export const GUEST_PROXY_PORT = 3128
 export const GUEST_ANTHROPIC_PORT = 3129
 /** `:authority` on `egress` of requests to the model's API. */
 export const ANTHROPIC_AUTHORITY = 'anthropic.upstream'
+/** Where upstreams stand in the guest: `http://127.0.0.1:3130/NAME/…`. */
+export const GUEST_UPSTREAM_PORT = 3130
+/** `:authority` on `egress` of what was asked there. A program that uses the proxy may ask for `NAME.upstream` itself. */
+export const UPSTREAMS_AUTHORITY = 'local.upstream'
+export const UPSTREAM_SUFFIX = '.upstream'
 
 /** The ordinary user in the guest, with passwordless sudo; Claude Code refuses its bypass mode as root. */
 export const GUEST_USER = { name: 'agent', uid: 1000, gid: 1000, home: '/home/agent' } as const

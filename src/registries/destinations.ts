@@ -1,5 +1,7 @@
-import { stripCredentials, readAptSources, type AptSource } from './apt-sources.ts'
-import { npmRegistries, readNpmSettings, type NpmSettings } from './npmrc.ts'
+import type { HostRegistries } from './host.ts'
+import { CRATES_IO, GO_PROXY, goProxies } from './languages.ts'
+import { npmRegistries } from './npmrc.ts'
+import { PYPI } from './pip.ts'
 
 /** Where a registry listens. IPv6 addresses stand without brackets. */
 export interface RegistryDestination {
@@ -8,15 +10,25 @@ export interface RegistryDestination {
 }
 
 /**
- * Host and port of every package registry that this host is configured for, by its npm and apt configuration, each once:
- * what guests may reach by default, and what their own configuration names.
+ * Host and port of every package registry that this host is configured for, each once; of pip, cargo and go their own where
+ * nothing is configured. What the preset `packages` opens, and what the guests' own configuration names.
  */
-export function registryDestinations(
-  apt: AptSource[] = readAptSources(),
-  npm: NpmSettings = readNpmSettings(),
-): RegistryDestination[] {
-  const addresses = [...apt.flatMap((source) => source.uris), ...Object.values(npmRegistries(npm))]
-  const urls = addresses.filter((address) => /^https?:/.test(address) && URL.canParse(address)).map(stripCredentials)
+export function registryDestinations({
+  apt,
+  npm,
+  pip,
+  mirrors,
+}: Omit<HostRegistries, 'aptLogins'>): RegistryDestination[] {
+  const proxies = goProxies(mirrors.go['GOPROXY'])
+  const addresses = [
+    ...apt.flatMap((source) => source.uris),
+    ...Object.values(npmRegistries(npm)),
+    ...(pip.index === undefined ? PYPI : [pip.index]),
+    ...pip.extra,
+    ...(mirrors.cargo === undefined ? CRATES_IO : [mirrors.cargo.replace(/^sparse\+/, '')]),
+    ...(proxies.length === 0 ? GO_PROXY : proxies),
+  ]
+  const urls = addresses.filter((address) => /^https?:/.test(address) && URL.canParse(address))
   const destinations = urls.map((address) => destinationOf(new URL(address)))
   return [...new Map(destinations.map((each) => [`${each.host}:${each.port}`, each])).values()]
 }
