@@ -203,6 +203,19 @@ test("usage is one's own, for the owner everybody's", async () => {
   await expect(ada.usage({ since: 'yesterday' })).rejects.toMatchObject({ field: 'since' })
 })
 
+test('usage comes as CSV to whoever asks for it', async () => {
+  const { ask, identity } = setUp()
+  for (const response of [await ask('/usage?format=csv'), await ask('/usage', { accept: 'text/csv' })]) {
+    expect(response.headers.get('content-type')).toBe('text/csv; charset=utf-8')
+    expect(response.headers.get('content-disposition')).toBe('attachment; filename="usage-by-day.csv"')
+    expect(await response.text()).toBe(
+      'day,requests,inputTokens,outputTokens,cacheReadTokens,cacheWriteTokens,costUsd,incomplete,unpriced\r\n' +
+        `day:${identity.ada.id},1,1,2,3,4,0.5,0,0\r\n`,
+    )
+  }
+  expect((await ask('/usage')).headers.get('content-type')).toContain('application/json')
+})
+
 test('removing a user stops what would go on spending with nobody to see it', async () => {
   const { ada, owner, identity, tasks } = setUp()
   const running = await ada.tasks.submit({ prompt: 'go on and on' })

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { TaskId } from './ids.ts'
 import { EngineName } from './machine.ts'
 import { UsageGrouping, UsageRow } from './usage.ts'
 import { ApiKey, User } from './user.ts'
@@ -36,9 +37,17 @@ export const KeyList = z.object({ items: z.array(ApiKey) })
 /** Query of `GET /usage`. `since` is a day (YYYY-MM-DD, UTC) or a point in time. */
 export const UsageQuery = z.object({
   by: UsageGrouping.default('day'),
+  /** A second key, e.g. `model` for every day's models. */
+  split: UsageGrouping.optional(),
+  /** Of one task only. */
+  task: TaskId.optional(),
   since: z
     .union([z.iso.date(), z.iso.datetime({ offset: true })], 'must be a day (YYYY-MM-DD) or a point in time (ISO 8601)')
     .optional(),
+  /** Most rows; the costliest are kept, of days the latest. 1,000 by default, for CSV 100,000. */
+  limit: z.coerce.number().int().min(1).max(100_000).optional(),
+  /** `csv` for a table, as `Accept: text/csv` does. */
+  format: z.enum(['json', 'csv']).optional(),
 })
 export const UsageList = z.object({ items: z.array(UsageRow) })
 

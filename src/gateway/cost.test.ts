@@ -1,11 +1,14 @@
 import { expect, test } from 'vitest'
 import { ApiUsage, costOf } from './cost.ts'
-import { priceOf, type ModelPrice } from './prices.ts'
+import { PriceTable } from './price-table.ts'
+import type { ModelPrice } from './prices.ts'
 
 const free: ModelPrice = { input: 0, output: 0, cacheRead: 0, cacheWrite5m: 0, cacheWrite1h: 0 }
 
+const table = new PriceTable()
+
 function cost(model: string, usage: object): number {
-  return costOf(ApiUsage.parse(usage), priceOf(model) ?? free)
+  return costOf(ApiUsage.parse(usage), table.find(model) ?? free)
 }
 
 test('the cost agrees with what Claude Code reports for the same tokens', () => {
@@ -31,14 +34,36 @@ test('cache writes of an hour, searches, fast mode, long prompts and US-only ans
 })
 
 test('a dated or marked name has the price of its model, an unknown model has none', () => {
-  expect(priceOf('claude-haiku-4-5-20251001')).toBe(priceOf('claude-haiku-4-5'))
-  expect(priceOf('claude-opus-5-5[1m]')).toBe(priceOf('claude-opus-5-5'))
-  expect(priceOf('claude-opus-9')).toBeUndefined()
-  expect(priceOf('claude-opus-5-9')).toBeUndefined()
-  expect(priceOf('constructor')).toBeUndefined()
-  expect(priceOf('')).toBeUndefined()
+  expect(table.find('claude-haiku-4-5-20251001')).toBe(table.find('claude-haiku-4-5'))
+  expect(table.find('claude-opus-5-5[1m]')).toBe(table.find('claude-opus-5-5'))
+  expect(table.find('claude-opus-9')).toBeUndefined()
+  expect(table.find('claude-opus-5-9')).toBeUndefined()
+  expect(table.find('constructor')).toBeUndefined()
+  expect(table.find('')).toBeUndefined()
 })
 
 test('odd usage counts as nothing', () => {
   expect(cost('claude-opus-5', { input_tokens: -5, output_tokens: 'many', cache_creation: null, speed: 7 })).toBe(0)
+})
+
+test("a server's own prices replace the list's, and name models that the list lacks", () => {
+  const own = new PriceTable({
+    'claude-opus-5-5': { input: 1, output: 2, cacheRead: 0.5, cacheWrite5m: 3, cacheWrite1h: 4 },
+    'claude-next': { input: 10, output: 20 },
+  })
+  expect(own.find('claude-opus-5-5-20991231')).toEqual({
+    ...{ input: 1, output: 2, cacheRead: 0.5, cacheWrite5m: 3, cacheWrite1h: 4 },
+  })
+  expect(own.find('claude-next')).toEqual({ input: 10, output: 20, cacheRead: 1, cacheWrite5m: 12.5, cacheWrite1h: 20 })
+  expect(own.find('claude-opus-5')).toEqual(table.find('claude-opus-5'))
+})
+
+test('a model without a known price is charged to budgets like the dearest', () => {
+  const { input, output } = table.charged('claude-unheard-of')
+  for (const model of ['claude-opus-4', 'claude-opus-4-6', 'claude-mythos-5-2'])
+    expect(
+      [input, output].every(
+        (price, at) => price >= [table.find(model)?.input ?? 0, table.find(model)?.output ?? 0][at]!,
+      ),
+    ).toBe(true)
 })

@@ -3,17 +3,21 @@ import type { Database } from '../store/database.ts'
 import type { Logger } from '../telemetry/types.ts'
 import { isOwnAddress } from './addresses.ts'
 import type { Destination } from './authority.ts'
+import { Budgets, NO_BUDGETS } from './budgets.ts'
 import type { CredentialSource } from './credentials.ts'
 import { limitLookups, systemResolve, type Resolve } from './dial.ts'
+import { Holds } from './holds.ts'
 import { Ledger } from './ledger.ts'
 import { ModelUpstream } from './model.ts'
 import { Policy } from './policy.ts'
+import { PriceTable } from './price-table.ts'
 import { Session } from './session.ts'
+import { Spending } from './spending.ts'
 import type { EgressContext, EgressSession, Gateway } from './types.ts'
 import { Way } from './way.ts'
 
 export interface GatewayOptions {
-  config: Pick<Config, 'anthropic' | 'network'>
+  config: Pick<Config, 'anthropic' | 'network'> & Partial<Pick<Config, 'budgets' | 'prices' | 'limits'>>
   database: Database
   credentials: CredentialSource
   /** Package registries this host is configured for: every machine may reach them. */
@@ -25,11 +29,16 @@ export interface GatewayOptions {
   isTrusted: (userId: string) => boolean
   log: Logger
   resolve?: Resolve
+  /** The time that budgets and holds go by. */
+  now?: () => Date
 }
 
 /** The guests' only way out of their machines. */
 export function createGateway(options: GatewayOptions): Gateway {
-  const { config, credentials } = options
+  const { config, credentials, database, now = () => new Date() } = options
+  const prices = new PriceTable(config.prices)
+  const budgets = new Budgets(config.budgets ?? NO_BUDGETS, new Spending(database), now)
+  const holds = new Holds(now)
 
   function open(context: EgressContext): EgressSession {
     const { machineId, taskId, userId } = context
@@ -41,16 +50,22 @@ export function createGateway(options: GatewayOptions): Gateway {
       registries: options.registries,
       isOwnAddress,
     })
-    const ledger = new Ledger(context, options.database, log)
+    const ledger = new Ledger(context, { database, budgets, log, now })
     const model = new ModelUpstream({
       url: config.anthropic.upstream,
-      credential: () => credentials(userId),
+      credential: {
+        kind: () => credentials.kind(userId),
+        use: () => credentials.use(userId, { machineId, taskId }),
+      },
+      prices,
       ledger,
-      onError: context.onModelError,
+      holds,
+      context,
+      now,
     })
     const way = new Way(policy, limitLookups(options.resolve ?? systemResolve), context.onEgress)
     return new Session({ model, way, ledger, log })
   }
 
-  return { open, credentialKind: (userId) => credentials(userId)?.kind }
+  return { open, credentialKind: (userId) => credentials.kind(userId) }
 }

@@ -1,71 +1,132 @@
 import { addTokens, NO_TOKENS, type TokenUsage } from '../contracts/usage.ts'
 import type { Database } from '../store/database.ts'
 import type { Logger } from '../telemetry/types.ts'
-import type { Meter } from './meter.ts'
+import type { Attribution } from './attribution.ts'
+import type { Budgets, Payer, Refusal } from './budgets.ts'
+import type { Charge } from './charge.ts'
 import type { EgressContext, EgressSession, ModelUsage } from './types.ts'
 
-/** What one machine has spent on the model. */
+/** What one machine's task has spent on the model. */
 export class Ledger {
   readonly #context: EgressContext
   readonly #database: Database
+  readonly #budgets: Budgets
   readonly #log: Logger
-  /** Answers on their way, which already cost what they have counted. */
-  readonly #open = new Set<Meter>()
+  readonly #now: () => Date
+  readonly #payer: Payer & { userName: string }
   readonly #writes = new Set<Promise<void>>()
+  #loaded: Promise<void> | undefined
   #tokens: TokenUsage = NO_TOKENS
   #costUsd = 0
   #chargedUsd = 0
   #requests = 0
-  #overBudget = false
+  #overBudgetReason: string | undefined
 
-  constructor(context: EgressContext, database: Database, log: Logger) {
+  constructor(context: EgressContext, parts: { database: Database; budgets: Budgets; log: Logger; now: () => Date }) {
     this.#context = context
-    this.#database = database
-    this.#log = log
+    this.#database = parts.database
+    this.#budgets = parts.budgets
+    this.#log = parts.log
+    this.#now = parts.now
+    const { userId, maxCostUsd } = context
+    this.#payer = { userId, userName: userId, maxCostUsd, chargedUsd: () => this.#chargedUsd }
   }
 
-  /** Whether the budget is spent, so that the next request must be refused. */
-  refusesMore(): boolean {
-    const max = this.#context.maxCostUsd
-    if (max === undefined) return false
-    const charged = this.#open.values().reduce((sum, meter) => sum + meter.chargeUsd(), this.#chargedUsd)
-    if (charged >= max) this.#overBudget = true
-    return charged >= max
+  /** Resolves when a request may start, and is then to be ended by `finish`; or with the reason why it may not. Rejects with `signal`. */
+  async admit(charge: Charge, signal: AbortSignal): Promise<Refusal | undefined> {
+    await this.#load()
+    const refusal = await this.#budgets.admit(charge, this.#payer, signal)
+    if (refusal !== undefined) this.#overBudgetReason = refusal.reason
+    return refusal
   }
 
-  begin(meter: Meter): void {
-    this.#open.add(meter)
+  /** More is known of what a request will cost. */
+  update(): void {
+    this.#budgets.update()
   }
 
-  /** The answer has ended, whole or not: it is counted, reported and stored. */
-  finish(meter: Meter): void {
-    if (!this.#open.delete(meter)) return
-    const usage = meter.usage()
+  /** A request has ended, answered or not: what it cost is counted, reported and stored. */
+  finish(charge: Charge, attribution: Attribution): void {
+    const at = this.#now()
+    const usage = charge.usage()
+    const chargeUsd = usage === undefined ? 0 : charge.chargeUsd()
+    this.#chargedUsd += chargeUsd
+    const overBudgetUsd = this.#budgets.end(charge, chargeUsd, at)
+    if (usage === undefined) return
     this.#tokens = addTokens(this.#tokens, usage)
     this.#costUsd += usage.costUsd ?? 0
-    this.#chargedUsd += meter.chargeUsd()
     this.#requests += 1
-    this.#context.onUsage?.(usage)
-    const write = this.#store(usage).finally(() => this.#writes.delete(write))
+    if (overBudgetUsd > 0) this.#log.warn({ overBudgetUsd, model: usage.model }, 'A budget is overspent')
+    this.#context.onUsage?.(overBudgetUsd > 0 ? { ...usage, overBudgetUsd } : usage)
+    const write = this.#store(usage, { ...attribution, chargeUsd, at }).finally(() => this.#writes.delete(write))
     this.#writes.add(write)
   }
 
   totals(): ReturnType<EgressSession['totals']> {
-    return { usage: this.#tokens, costUsd: this.#costUsd, requests: this.#requests, overBudget: this.#overBudget }
+    const reason = this.#overBudgetReason
+    return {
+      usage: this.#tokens,
+      costUsd: this.#costUsd,
+      requests: this.#requests,
+      overBudget: reason !== undefined,
+      ...(reason === undefined ? {} : { overBudgetReason: reason }),
+    }
   }
 
   /** Resolves when everything counted so far is stored. */
   async settled(): Promise<void> {
+    // Without it the totals would lack what earlier machines of the task have spent.
+    await this.#load().catch((error: unknown) => this.#log.error({ err: error }, 'Earlier usage could not be read'))
     await Promise.all(this.#writes)
   }
 
-  async #store({ complete, ...usage }: ModelUsage): Promise<void> {
+  /** Reads who pays, and what the task has spent on earlier machines. Once; after a failure the next call tries again. */
+  #load(): Promise<void> {
+    this.#loaded ??= this.#read().catch((error: unknown) => {
+      this.#loaded = undefined
+      throw error
+    })
+    return this.#loaded
+  }
+
+  async #read(): Promise<void> {
+    const { userId, taskId } = this.#context
+    const user = await this.#database.selectFrom('users').select('name').where('id', '=', userId).executeTakeFirst()
+    if (user !== undefined) this.#payer.userName = user.name
+    if (taskId === null) return
+    const sums = await this.#database
+      .selectFrom('usageRecords')
+      .select(({ fn }) => [
+        fn.sum('inputTokens').as('inputTokens'),
+        fn.sum('outputTokens').as('outputTokens'),
+        fn.sum('cacheReadTokens').as('cacheReadTokens'),
+        fn.sum('cacheWriteTokens').as('cacheWriteTokens'),
+        fn.sum('costUsd').as('costUsd'),
+        fn.sum('chargeUsd').as('chargeUsd'),
+        fn.countAll().as('requests'),
+      ])
+      .where('taskId', '=', taskId)
+      .executeTakeFirstOrThrow()
+    this.#tokens = {
+      inputTokens: Number(sums.inputTokens ?? 0),
+      outputTokens: Number(sums.outputTokens ?? 0),
+      cacheReadTokens: Number(sums.cacheReadTokens ?? 0),
+      cacheWriteTokens: Number(sums.cacheWriteTokens ?? 0),
+    }
+    this.#costUsd = Number(sums.costUsd ?? 0)
+    this.#chargedUsd = Number(sums.chargeUsd ?? 0)
+    this.#requests = Number(sums.requests)
+  }
+
+  async #store(
+    { complete, overBudgetUsd: _, ...usage }: ModelUsage,
+    { at, ...more }: Attribution & { chargeUsd: number; at: Date },
+  ): Promise<void> {
     const { userId, taskId, machineId } = this.#context
-    const at = new Date().toISOString()
     try {
       await this.#database
         .insertInto('usageRecords')
-        .values({ userId, taskId, machineId, at, ...usage, complete: complete ? 1 : 0 })
+        .values({ userId, taskId, machineId, at: at.toISOString(), ...usage, ...more, complete: complete ? 1 : 0 })
         .execute()
     } catch (error) {
       // The task's own total is not lost with it, and failing the task would not bring the record back.

@@ -18,6 +18,13 @@ export const MAX_MODEL_BODY_BYTES = 64 * 1024 * 1024
 /** Model requests of one machine at once; more are answered with 429, which agents retry. */
 export const MAX_MODEL_REQUESTS = 32
 
+/** An answer of the model whose guest has left is read on for so long and so many bytes, so that it can be counted exactly. */
+export const COUNT_ON_MS = 2 * 60_000
+export const COUNT_ON_BYTES = 16 * 1024 * 1024
+
+/** Rate-limit answers noted in a task's log per session. */
+export const MAX_LIMIT_NOTICES = 200
+
 /** Name look-ups of one machine at once: the system's resolver has few threads, and they are everybody's. */
 export const MAX_LOOKUPS = 2
 

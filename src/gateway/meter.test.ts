@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { Meter } from './meter.ts'
+import { PriceTable } from './price-table.ts'
 
 const START = {
   type: 'message_start',
@@ -17,7 +18,7 @@ function sse(...events: { type: string }[]): Buffer {
 }
 
 function metered(body: Buffer, chunkBytes: number, contentType = 'text/event-stream; charset=utf-8'): Meter {
-  const meter = new Meter(200, contentType)
+  const meter = new Meter(200, contentType, new PriceTable())
   for (let at = 0; at < body.length; at += chunkBytes) meter.push(body.subarray(at, at + chunkBytes))
   meter.end()
   return meter

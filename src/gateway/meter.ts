@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { ApiUsage, costOf, tokensOf } from './cost.ts'
-import { DEAREST, priceOf } from './prices.ts'
+import type { PriceTable } from './price-table.ts'
 import { SseReader } from './sse.ts'
 import type { ModelUsage } from './types.ts'
 
@@ -29,6 +29,7 @@ const StreamEvent = z.discriminatedUnion('type', [
 /** Counts the tokens of one answer while its bytes pass by. Never throws: an answer that can't be read is merely incomplete. */
 export class Meter {
   readonly #status: number
+  readonly #prices: PriceTable
   readonly #sse: SseReader | undefined
   #json: Buffer[] = []
   #jsonBytes = 0
@@ -38,8 +39,9 @@ export class Meter {
   #complete = false
   #error: { type: string; message: string } | undefined
 
-  constructor(status: number, contentType: string) {
+  constructor(status: number, contentType: string, prices: PriceTable) {
     this.#status = status
+    this.#prices = prices
     this.#sse = contentType.startsWith('text/event-stream') ? new SseReader((data) => this.#event(data)) : undefined
   }
 
@@ -68,7 +70,7 @@ export class Meter {
   /** What has been counted so far. */
   usage(): ModelUsage {
     const usage = this.#apiUsage()
-    const price = priceOf(this.#model)
+    const price = this.#prices.find(this.#model)
     return {
       model: this.#model,
       ...tokensOf(usage),
@@ -80,7 +82,7 @@ export class Meter {
 
   /** What a budget is charged: like the cost, but a model without a known price is not free. */
   chargeUsd(): number {
-    return costOf(this.#apiUsage(), priceOf(this.#model) ?? DEAREST)
+    return costOf(this.#apiUsage(), this.#prices.charged(this.#model))
   }
 
   /** Only the end of a stream names its output tokens, so an answer that was cut off is estimated from its text. */

@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http'
 import { z } from 'zod'
 
 /** A failed model request, as the task reports it. */
@@ -11,30 +12,29 @@ const MAX_BYTES = 64 * 1024
 
 const Body = z.object({ error: z.object({ type: z.string(), message: z.string() }) })
 
-/** Reads the error out of an answer while its bytes pass by. */
-export class ErrorReader {
-  readonly #status: number
-  #text: Buffer[] = []
-  #bytes = 0
-
-  constructor(status: number) {
-    this.#status = status
+/**
+ * The error in an answer, or what can be said where its body can't be read, and as much of the body as an error needs. Rejects when
+ * the answer breaks off.
+ */
+export async function readError(response: IncomingMessage): Promise<{ error: ModelError; body: Buffer }> {
+  const status = response.statusCode ?? 502
+  const chunks: Buffer[] = []
+  let bytes = 0
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    chunks.push(chunk)
+    bytes += chunk.length
+    if (bytes >= MAX_BYTES) break
   }
+  const body = Buffer.concat(chunks)
+  return { error: errorIn(body, status), body }
+}
 
-  push(chunk: Buffer): void {
-    if (this.#bytes < MAX_BYTES) this.#text.push(chunk)
-    this.#bytes += chunk.length
-  }
-
-  /** The error, or what can be said without a readable body. */
-  error(): ModelError {
-    const unreadable = { status: this.#status, type: 'api_error', message: `The model's API answered ${this.#status}.` }
-    try {
-      const { error } = Body.parse(JSON.parse(Buffer.concat(this.#text).toString()))
-      return { status: this.#status, type: error.type.slice(0, 100), message: error.message.slice(0, 1000) }
-    } catch {
-      // Proxies in between answer with pages of their own.
-      return unreadable
-    }
+function errorIn(body: Buffer, status: number): ModelError {
+  try {
+    const { error } = Body.parse(JSON.parse(body.toString()))
+    return { status, type: error.type.slice(0, 100), message: error.message.slice(0, 1000) }
+  } catch {
+    // Proxies in between answer with pages of their own.
+    return { status, type: 'api_error', message: `The model's API answered ${status}.` }
   }
 }

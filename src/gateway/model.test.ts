@@ -6,9 +6,10 @@ import type { ScriptInput } from '../../scripted-model/script.ts'
 import { startScriptedModel, type ScriptedModel } from '../../scripted-model/server.ts'
 import { openDatabase, type Database } from '../store/database.ts'
 import { createLogger } from '../telemetry/logger.ts'
-import { sharedCredential } from './credentials.ts'
+import { vaultCredentials } from './credentials.ts'
 import { createGateway } from './gateway.ts'
 import { answerOn, connectGuest, MODEL_REQUEST } from './test-guest.ts'
+import { testSecrets } from './test-secrets.ts'
 import type { EgressContext, ModelUsage } from './types.ts'
 import { createUsage } from './usage.ts'
 
@@ -64,7 +65,7 @@ function open({ upstream, apiKey, oauthToken, ...context }: Given = { apiKey: SE
   const gateway = createGateway({
     config: { anthropic: { upstream: upstream ?? model.url }, network: { allow: [] } },
     database,
-    credentials: sharedCredential({ apiKey, oauthToken }),
+    credentials: vaultCredentials(testSecrets({ 'anthropic-api-key': apiKey, 'claude-oauth-token': oauthToken })),
     registries: [],
     isTrusted: () => false,
     log: createLogger('error'),
@@ -139,7 +140,7 @@ test('without a credential a request is refused at once, with a sentence for the
   const { guest, errors } = open({})
   const answer = await (await guest()).askModel(PROMPT('hi'))
   expect(answer.status).toBe(402)
-  expect(answer.body).toContain('ANTHROPIC_API_KEY')
+  expect(answer.body).toContain('vivarium secret set anthropic-api-key')
   expect(errors).toMatchObject([{ status: 402, type: 'authentication_error' }])
   expect(model.requests).toEqual([])
 })
@@ -159,7 +160,7 @@ test('tokens and cost are counted, reported and stored before the session is clo
     requests: 2,
   })
   const rows = await createUsage(database).query({ by: 'model' })
-  expect(rows).toEqual([{ key: 'claude-opus-5-5', ...usage, requests, costUsd }])
+  expect(rows).toEqual([{ key: 'claude-opus-5-5', ...usage, requests, costUsd, incomplete: 0, unpriced: 0 }])
 })
 
 test('an answer that is cut off is cut off for the guest too, and what was seen is counted', async () => {
@@ -181,15 +182,6 @@ test('closing a session counts the answers under way', async () => {
   await session.close()
   expect(usages).toMatchObject([{ inputTokens: 1000, complete: false }])
   expect(await database.selectFrom('usageRecords').selectAll().execute()).toHaveLength(1)
-})
-
-test('a guest that leaves in the middle is counted and its request ended', async () => {
-  const { guest, usages } = open()
-  const client = await guest()
-  const stream = client.send(MODEL_REQUEST, JSON.stringify(PROMPT('hang')))
-  await once(stream, 'data')
-  stream.close()
-  await expect.poll(() => usages).toMatchObject([{ complete: false }])
 })
 
 test('errors of the API reach the guest as they are, and the task hears of them', async () => {

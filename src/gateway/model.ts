@@ -1,14 +1,22 @@
-import { Agent as HttpAgent, request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http'
-import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
+import type { IncomingMessage } from 'node:http'
 import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2'
-import { answerApiError } from './answer.ts'
-import { signed, type Credential } from './credentials.ts'
-import { endToEnd, withoutBody, withoutCredentials } from './headers.ts'
+import { pipeline } from 'node:stream/promises'
+import { VivariumError } from '../contracts/errors.ts'
+import { answerApiError, endStream } from './answer.ts'
+import { attributionOf } from './attribution.ts'
+import { Charge } from './charge.ts'
+import { CountedAnswer, hasLeft, Patience } from './counted-answer.ts'
+import type { Credential } from './credentials.ts'
+import { accountOf, HeldMachine, type Holds } from './holds.ts'
 import type { Ledger } from './ledger.ts'
-import { MAX_MODEL_BODY_BYTES, MAX_MODEL_REQUESTS } from './limits.ts'
+import { MAX_LIMIT_NOTICES, MAX_MODEL_BODY_BYTES, MAX_MODEL_REQUESTS } from './limits.ts'
 import { Meter } from './meter.ts'
-import { ErrorReader, type ModelError } from './model-error.ts'
-import { BodyTooLargeError, cap, exchange, passAnswer, tap, UpstreamError } from './relay.ts'
+import { readError, type ModelError } from './model-error.ts'
+import { ModelEndpoint, type GuestRequest } from './model-endpoint.ts'
+import type { PriceTable } from './price-table.ts'
+import { holdOf, isRateLimit, type Hold } from './rate-limit.ts'
+import { BodyTooLargeError, cap, exchange, passAnswer, passHead, UpstreamError } from './relay.ts'
+import type { EgressContext } from './types.ts'
 
 /**
  * All of the API that Claude Code needs. What is left out would act on the account behind the credential, or spend
@@ -22,26 +30,48 @@ const ROUTES: { method: string; path: RegExp; metered: boolean; open?: boolean }
   { method: 'HEAD', path: /^\/api\/hello$/, metered: false, open: true },
 ]
 
-const agents = { http: new HttpAgent({ keepAlive: true }), https: new HttpsAgent({ keepAlive: true }) }
+/** 402: Claude Code repeats a 401 ten times, a 402 never, and shows its sentence as it is. */
+const NO_CREDENTIAL: ModelError = {
+  status: 402,
+  type: 'authentication_error',
+  message:
+    'No Anthropic credential is stored for you on this server: store one with "vivarium secret set anthropic-api-key".',
+}
+
+/** The credential of a machine's user. `use` is for a request that is sent, and noted as such. */
+export interface ModelCredential {
+  kind(): Credential['kind'] | undefined
+  use(): Credential | undefined
+}
+
+export interface ModelUpstreamOptions {
+  url: string
+  credential: ModelCredential
+  prices: PriceTable
+  ledger: Ledger
+  holds: Holds
+  context: Pick<EgressContext, 'onHeld' | 'onModelError' | 'onNotice'>
+  now: () => Date
+}
 
 /** The model's API as one machine may use it. */
 export class ModelUpstream {
-  readonly #url: URL
-  readonly #credential: () => Credential | undefined
-  readonly #ledger: Ledger
-  readonly #onError: ((error: ModelError) => void) | undefined
+  readonly #options: ModelUpstreamOptions
+  readonly #endpoint: ModelEndpoint
+  readonly #held: HeldMachine
+  readonly #closed = new AbortController()
   #open = 0
+  #notices = 0
 
-  constructor(options: {
-    url: string
-    credential: () => Credential | undefined
-    ledger: Ledger
-    onError: ((error: ModelError) => void) | undefined
-  }) {
-    this.#url = new URL(options.url)
-    this.#credential = options.credential
-    this.#ledger = options.ledger
-    this.#onError = options.onError
+  constructor(options: ModelUpstreamOptions) {
+    this.#options = options
+    this.#endpoint = new ModelEndpoint(options.url)
+    this.#held = new HeldMachine(options.holds, options.context.onHeld, this.#closed.signal)
+  }
+
+  /** Ends what waits, and what is still counted for a guest that has left. */
+  close(): void {
+    this.#closed.abort(new Error('The machine is gone.'))
   }
 
   /** Forwards one request, with the host's credential in place of whatever the guest sent. Resolves when it has ended. */
@@ -50,111 +80,150 @@ export class ModelUpstream {
     const path = headers[':path'] ?? ''
     const route = ROUTES.find((route) => route.method === method && route.path.test(path))
     if (route === undefined) return answerApiError(stream, 404, 'not_found_error', `No ${method} ${path} here.`)
-    const credential = this.#credential()
-    if (credential === undefined && route.open !== true)
-      return this.#refuse(stream, {
-        // 402: Claude Code repeats a 401 ten times, a 402 never, and shows its sentence as it is.
-        status: 402,
-        type: 'authentication_error',
-        message: 'No Anthropic credential is stored on this server: set ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN.',
-      })
-    if (route.metered && this.#ledger.refusesMore())
-      return this.#refuse(stream, { status: 402, type: 'billing_error', message: "This task's budget is spent." })
+    const open = route.open === true
+    if (!open && this.#options.credential.kind() === undefined) return this.#refuse(stream, NO_CREDENTIAL)
     if (this.#open >= MAX_MODEL_REQUESTS)
       return answerApiError(stream, 429, 'rate_limit_error', 'Too many requests of this machine are under way.')
     this.#open += 1
     try {
-      await this.#forward(stream, headers, { method, path, metered: route.metered, credential })
+      const request = { method, path, headers }
+      if (route.metered) await this.#serveMetered(stream, request)
+      else await this.#serveOther(stream, request, open ? undefined : this.#options.credential.use())
+    } catch (error) {
+      this.#answerFailure(stream, error)
     } finally {
       this.#open -= 1
     }
   }
 
-  async #forward(
+  async #serveOther(
     stream: ServerHttp2Stream,
-    headers: IncomingHttpHeaders,
-    { method, path, metered, credential }: Forwarded,
-  ): Promise<void> {
-    let response: IncomingMessage
-    try {
-      const request = this.#request(method, path, headers, credential)
-      response = await exchange(stream, request, method === 'POST' ? cap(MAX_MODEL_BODY_BYTES) : undefined)
-    } catch (error) {
-      if (error instanceof BodyTooLargeError) return answerApiError(stream, 413, 'request_too_large', error.message)
-      if (!(error instanceof UpstreamError)) throw error
-      const message = `The model's API at ${this.#url.origin} can't be reached: ${error.message}.`
-      return this.#refuse(stream, { status: 502, type: 'api_error', message })
-    }
-    const status = response.statusCode ?? 502
-    if (status >= 400) return this.#passError(stream, response, method)
-    if (metered && status === 200) return this.#passMetered(stream, response, method)
-    await passAnswer(stream, response, { method, drop: isCookie })
-  }
-
-  #request(
-    method: string,
-    path: string,
-    headers: IncomingHttpHeaders,
+    request: GuestRequest,
     credential: Credential | undefined,
-  ): ClientRequest {
-    const own = withoutCredentials(endToEnd(headers))
-    const clean = method === 'POST' ? own : withoutBody(own)
-    const isHttps = this.#url.protocol === 'https:'
-    const options = {
-      agent: isHttps ? agents.https : agents.http,
-      method,
-      headers: {
-        ...(credential === undefined ? clean : signed(clean, credential)),
-        host: this.#url.host,
-        // What is compressed can't be counted on its way.
-        'accept-encoding': 'identity',
-      },
-    }
-    const url = `${this.#url.origin}${this.#url.pathname.replace(/\/$/, '')}${path}`
-    return isHttps ? httpsRequest(url, options) : httpRequest(url, options)
+  ): Promise<void> {
+    const body = request.method === 'POST' ? cap(MAX_MODEL_BODY_BYTES) : undefined
+    const response = await exchange(stream, this.#endpoint.request(request, credential), body)
+    if ((response.statusCode ?? 502) >= 400) return this.#passError(stream, request, response, credential)
+    await passAnswer(stream, response, { method: request.method, drop: isCookie })
   }
 
-  async #passMetered(stream: ServerHttp2Stream, response: IncomingMessage, method: string): Promise<void> {
+  /** What costs money: waits for its account and its budgets, and is counted whatever becomes of it. */
+  async #serveMetered(stream: ServerHttp2Stream, request: GuestRequest): Promise<void> {
+    const { ledger, prices } = this.#options
+    using patience = new Patience(stream, this.#closed.signal)
+    const credential = await this.#freeCredential(patience.guestThere)
+    const charge = new Charge(prices)
+    const refusal = await ledger.admit(charge, patience.guestThere)
+    if (refusal !== undefined)
+      return this.#refuse(stream, { status: 402, type: 'billing_error', message: refusal.reason })
+    try {
+      const response = await this.#send(stream, request, { credential, charge, patience })
+      if (response.statusCode === 200) await this.#passCounted(stream, response, { charge, patience })
+      else await this.#passUnbilled(stream, request, { response, charge, credential })
+    } finally {
+      ledger.finish(charge, attributionOf(request.headers))
+    }
+  }
+
+  /** The credential to send, once its account takes requests. Rejects with `signal`. */
+  async #freeCredential(signal: AbortSignal): Promise<Credential | undefined> {
+    for (;;) {
+      signal.throwIfAborted()
+      // Looked up anew after each wait: it may be another one by then.
+      const credential = this.#options.credential.use()
+      if (credential === undefined || !(await this.#held.wait(accountOf(credential), signal))) return credential
+    }
+  }
+
+  async #send(
+    stream: ServerHttp2Stream,
+    request: GuestRequest,
+    { credential, charge, patience }: { credential: Credential | undefined; charge: Charge; patience: Patience },
+  ): Promise<IncomingMessage> {
+    const outgoing = this.#endpoint.request(request, credential).once('finish', () => charge.sent())
+    patience.over.addEventListener('abort', () => outgoing.destroy(), { once: true })
+    const body = cap(
+      MAX_MODEL_BODY_BYTES,
+      (chunk) => charge.reader.push(chunk),
+      () => this.#options.ledger.update(),
+    )
+    // The API answers, and bills, what it was sent whole, whoever has left meanwhile.
+    return exchange(stream, outgoing, body, () => outgoing.writableEnded)
+  }
+
+  async #passCounted(
+    stream: ServerHttp2Stream,
+    response: IncomingMessage,
+    { charge, patience }: { charge: Charge; patience: Patience },
+  ): Promise<void> {
     const encoding = response.headers['content-encoding'] ?? 'identity'
     if (encoding !== 'identity') {
       response.destroy()
       const message = `The model's API answered with content-encoding ${encoding}, which can't be counted.`
       return this.#refuse(stream, { status: 502, type: 'api_error', message })
     }
-    const meter = new Meter(200, response.headers['content-type'] ?? '')
-    this.#ledger.begin(meter)
+    const meter = new Meter(200, response.headers['content-type'] ?? '', this.#options.prices)
+    charge.answered(meter)
     try {
-      const through = tap(
-        (chunk) => meter.push(chunk),
-        () => meter.end(),
-      )
-      await passAnswer(stream, response, { method, drop: isCookie, through })
+      if (!hasLeft(stream)) passHead(stream, response, { method: 'POST', drop: isCookie })
+      await pipeline(response, new CountedAnswer(stream, meter), { signal: patience.over })
+      if (!hasLeft(stream)) endStream(stream)
     } finally {
-      this.#ledger.finish(meter)
-      if (meter.error !== undefined) this.#onError?.({ status: 200, ...meter.error })
+      if (meter.error !== undefined) this.#options.context.onModelError?.({ status: 200, ...meter.error })
     }
   }
 
-  async #passError(stream: ServerHttp2Stream, response: IncomingMessage, method: string): Promise<void> {
-    const reader = new ErrorReader(response.statusCode ?? 502)
-    try {
-      await passAnswer(stream, response, { method, drop: isCookie, through: tap((chunk) => reader.push(chunk)) })
-    } finally {
-      this.#onError?.(reader.error())
+  async #passUnbilled(
+    stream: ServerHttp2Stream,
+    request: GuestRequest,
+    parts: { response: IncomingMessage; charge: Charge; credential: Credential | undefined },
+  ): Promise<void> {
+    const { response, charge, credential } = parts
+    charge.refused()
+    if ((response.statusCode ?? 502) >= 400) return this.#passError(stream, request, response, credential)
+    await passAnswer(stream, response, { method: request.method, drop: isCookie })
+  }
+
+  /** Passes an error on as it is, unless it says that the account takes nothing for a long time. */
+  async #passError(
+    stream: ServerHttp2Stream,
+    { method }: GuestRequest,
+    response: IncomingMessage,
+    credential: Credential | undefined,
+  ): Promise<void> {
+    const { error, body } = await readError(response)
+    this.#options.context.onModelError?.(error)
+    const hold = isRateLimit(error.status) ? holdOf(response.headers, error.message, this.#options.now()) : undefined
+    if (isRateLimit(error.status)) this.#notice(error, hold)
+    if (hold !== undefined && credential !== undefined) {
+      this.#held.meet(accountOf(credential), hold)
+      // Claude Code tries again after this one, soon and on any kind of account; that request then waits here.
+      return answerApiError(stream, 529, 'overloaded_error', error.message)
     }
+    const hasBody = passHead(stream, response, { method, drop: (name) => isCookie(name) || name === 'content-length' })
+    if (hasBody) stream.end(body, () => endStream(stream))
+  }
+
+  #notice({ status, type, message }: ModelError, hold: Hold | undefined): void {
+    this.#notices += 1
+    if (this.#notices > MAX_LIMIT_NOTICES) return
+    const wait = hold === undefined ? '' : ` (model requests of this account wait until ${hold.until.toISOString()})`
+    this.#options.context.onNotice?.(`The model's API answered ${status} ${type}${wait}: ${message}`)
+  }
+
+  #answerFailure(stream: ServerHttp2Stream, error: unknown): void {
+    if (error instanceof BodyTooLargeError) return answerApiError(stream, 413, 'request_too_large', error.message)
+    if (error instanceof VivariumError)
+      return this.#refuse(stream, { status: 402, type: 'authentication_error', message: error.message })
+    if (!(error instanceof UpstreamError) || hasLeft(stream)) throw error
+    const message = `The model's API at ${this.#endpoint.origin} can't be reached: ${error.message}.`
+    this.#refuse(stream, { status: 502, type: 'api_error', message })
   }
 
   #refuse(stream: ServerHttp2Stream, error: ModelError): void {
-    this.#onError?.(error)
+    this.#options.context.onModelError?.(error)
     answerApiError(stream, error.status, error.type, error.message)
   }
-}
-
-interface Forwarded {
-  method: string
-  path: string
-  metered: boolean
-  credential: Credential | undefined
 }
 
 /** Cookies of the API's front belong to the host's connection. */

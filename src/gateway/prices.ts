@@ -22,9 +22,11 @@ export const WEB_SEARCH_USD = 0.01
 export const US_ONLY_FACTOR = 1.1
 
 /** A price whose cache writes cost 1.25 and 2 times the input, as all do. */
-function price(input: number, output: number, cacheRead: number): Price {
+export function withCachePrices(input: number, output: number, cacheRead: number): Price {
   return { input, output, cacheRead, cacheWrite5m: input * 1.25, cacheWrite1h: input * 2 }
 }
+
+const price = withCachePrices
 
 const MYTHOS_5_2 = { ...price(8, 40, 0.2), fast: price(16, 80, 0.4) }
 const OPUS_4_6 = { ...price(5, 25, 0.5), fast: price(30, 150, 3) }
@@ -32,7 +34,7 @@ const OPUS_5 = { ...price(5, 25, 0.5), fast: price(10, 50, 1) }
 const SONNET_4 = price(3, 15, 0.3)
 
 /** List prices by model, as Claude Code 2.1.330 knows them (November 2026), so that its count and ours agree. */
-const PRICES: Record<string, ModelPrice> = {
+export const LIST_PRICES: Readonly<Record<string, ModelPrice>> = {
   'claude-3-5-haiku': price(0.8, 4, 0.08),
   'claude-haiku-4-5': price(1, 5, 0.1),
   'claude-haiku-5-5': { ...price(0.1, 0.5, 0.01), longPrompt: { above: 100_000, ...price(0.5, 2.5, 0.05) } },
@@ -63,12 +65,3 @@ const PRICES: Record<string, ModelPrice> = {
 
 /** What a budget is charged for a model without a known price: as much as the dearest. */
 export const DEAREST: ModelPrice = price(30, 150, 3)
-
-/**
- * The price of a model, also under a dated or marked name (`…-20251001`, `…-latest`, `…@20251001`, `…[1m]`). Undefined
- * for a model that is not in the table: a newer version's price can't be guessed from an older one's.
- */
-export function priceOf(model: string): ModelPrice | undefined {
-  const name = model.replace(/\[\w+\]$/, '').replace(/(?:[-@]\d{8}|-latest)$/, '')
-  return Object.hasOwn(PRICES, name) ? PRICES[name] : undefined
-}

@@ -34,14 +34,18 @@ export function tap(onChunk: (chunk: Buffer) => void, onEnd?: () => void): Trans
   })
 }
 
-/** Lets at most `maxBytes` pass. */
-export function cap(maxBytes: number): Transform {
+/** Lets at most `maxBytes` pass, and shows them to `onChunk` and their end to `onEnd`. */
+export function cap(maxBytes: number, onChunk?: (chunk: Buffer) => void, onEnd?: () => void): Transform {
   let left = maxBytes
   return tap((chunk) => {
     left -= chunk.length
     if (left < 0) throw new BodyTooLargeError(`The request is larger than ${maxBytes} bytes.`)
-  })
+    onChunk?.(chunk)
+  }, onEnd)
 }
+
+/** Says whether a request goes on when its guest has left. */
+export type Outlives = (request: ClientRequest) => boolean
 
 /**
  * Sends the guest's body to the upstream and resolves with the upstream's answer. The body may still be on its way then:
@@ -55,6 +59,7 @@ export function exchange(
   stream: ServerHttp2Stream,
   request: ClientRequest,
   filter: Transform | undefined,
+  outlives: Outlives = () => false,
 ): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     const giveUp = (error: Error) => {
@@ -67,7 +72,9 @@ export function exchange(
     // Stays for the request's whole life: after the answer has begun, its own stream reports what goes wrong.
     request.on('error', (error: NodeJS.ErrnoException) => reject(new UpstreamError(error.code ?? error.message)))
     filter?.once('error', giveUp)
-    stream.once('close', () => giveUp(new Error('The guest left.')))
+    stream.once('close', () => {
+      if (!outlives(request)) giveUp(new Error('The guest left.'))
+    })
     if (stream.destroyed) return giveUp(new Error('The guest left.'))
     if (filter === undefined) {
       stream.resume()
@@ -78,12 +85,12 @@ export function exchange(
   })
 }
 
-/** Passes the upstream's answer to the guest, through `through` if given. Rejects when either side breaks off. */
-export async function passAnswer(
+/** Passes the head of the upstream's answer to the guest; returns whether a body follows. Throws when it can't be passed. */
+export function passHead(
   stream: ServerHttp2Stream,
   response: IncomingMessage,
-  options: { method: string; drop?: (name: string) => boolean; through?: Transform },
-): Promise<void> {
+  options: { method: string; drop?: (name: string) => boolean },
+): boolean {
   if (stream.destroyed || stream.closed) {
     response.destroy()
     throw new Error('The guest left.')
@@ -99,6 +106,16 @@ export async function passAnswer(
     response.destroy()
     throw error
   }
+  return hasBody
+}
+
+/** Passes the upstream's answer to the guest, through `through` if given. Rejects when either side breaks off. */
+export async function passAnswer(
+  stream: ServerHttp2Stream,
+  response: IncomingMessage,
+  options: { method: string; drop?: (name: string) => boolean; through?: Transform },
+): Promise<void> {
+  const hasBody = passHead(stream, response, options)
   if (!hasBody) response.resume()
   else if (options.through === undefined) await pipeline(response, stream)
   else await pipeline(response, options.through, stream)

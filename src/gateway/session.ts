@@ -67,6 +67,7 @@ export class Session implements EgressSession {
   async close(): Promise<void> {
     this.#closed = true
     this.#current.abort()
+    this.#model.close()
     // Each ends by itself now that its stream is gone, and counts what it has seen.
     await Promise.all(this.#work)
     await this.#ledger.settled()

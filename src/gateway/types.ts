@@ -6,10 +6,12 @@ import type { TokenUsage, UsageGrouping, UsageRow } from '../contracts/usage.ts'
 export interface ModelUsage extends TokenUsage {
   model: string
   costUsd: number | null
-  /** False when the answer was cut off: the tokens seen so far are what is counted. */
+  /** False when the answer was cut off (the tokens seen so far are counted) or never came (they are estimated, at the upper bound). */
   complete: boolean
-  /** HTTP status of the answer. */
+  /** HTTP status of the answer; 0 where none came. */
   status: number
+  /** How far a budget is overspent with this, in dollars; absent where none is. */
+  overBudgetUsd?: number
 }
 
 export interface EgressDecision {
@@ -29,7 +31,7 @@ export interface EgressContext {
   taskId: string | null
   /** Allowed on top of what the settings allow every machine. */
   policy: NetworkPolicy | undefined
-  /** Refuse the next model request once this much is spent, with 402 `billing_error`. */
+  /** Refuse the next model request once the task has spent this much, with 402 `billing_error`. */
   maxCostUsd: number | undefined
   onUsage?: (usage: ModelUsage) => void
   onEgress?: (decision: EgressDecision) => void
@@ -38,6 +40,8 @@ export interface EgressContext {
    * go on.
    */
   onHeld?: (hold: { until: Date; message: string } | null) => void
+  /** Something that whoever reads the task's log should know, such as a rate limit. Bounded in number. */
+  onNotice?: (message: string) => void
   /** A model request was refused or failed in a way the agent will only report vaguely: for the task's error. */
   onModelError?: (error: { status: number; type: string; message: string }) => void
 }
@@ -46,8 +50,14 @@ export interface EgressContext {
 export interface EgressSession {
   /** Takes an egress connection that the guest has opened; the newest one counts. */
   accept(socket: Duplex): void
-  /** What was spent so far. */
-  totals(): { usage: TokenUsage; costUsd: number; requests: number; overBudget: boolean }
+  /** What the task has spent so far, on earlier machines too. `overBudgetReason` names the budget that refused a request. */
+  totals(): {
+    usage: TokenUsage
+    costUsd: number
+    requests: number
+    overBudget: boolean
+    overBudgetReason?: string
+  }
   /** Ends all traffic. Waits for usage of answers under way to be counted. Idempotent. */
   close(): Promise<void>
 }
@@ -60,6 +70,14 @@ export interface Gateway {
 
 /** What was spent, summed. */
 export interface Usage {
-  /** `since` is ISO 8601; without `userId` of all users. The costliest first, days the latest first; at most 1,000 rows. */
-  query(query: { by: UsageGrouping; since?: string; userId?: string }): Promise<UsageRow[]>
+  /** `since` is ISO 8601; without `userId` of all users. The costliest first, days the latest first. */
+  query(query: {
+    by: UsageGrouping
+    split?: UsageGrouping
+    since?: string
+    userId?: string
+    taskId?: string
+    /** Most rows; 1,000 unless given. */
+    limit?: number
+  }): Promise<UsageRow[]>
 }

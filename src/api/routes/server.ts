@@ -1,6 +1,7 @@
-import { createRoute } from '@hono/zod-openapi'
+import { createRoute, z } from '@hono/zod-openapi'
 import { VivariumError } from '../../contracts/errors.ts'
 import { Health, Ready, UsageQuery } from '../../contracts/server.ts'
+import { usageCsv } from '../../contracts/usage-csv.ts'
 import { renderMetrics } from '../metrics.ts'
 import { answers, bytes, newRouter, problems, schemas } from '../router.ts'
 import type { ApiOptions, ApiServices } from '../types.ts'
@@ -40,8 +41,17 @@ const usage = createRoute({
   path: '/usage',
   summary: "Tokens and cost: one's own, for the owner everybody's",
   request: { query: UsageQuery },
-  responses: { 200: answers(schemas.usageList, 'Sums'), ...problems },
+  responses: {
+    200: {
+      description: 'Sums',
+      content: { 'application/json': { schema: schemas.usageList }, 'text/csv': { schema: z.string() } },
+    },
+    ...problems,
+  },
 })
+
+/** Rows of an answer where the query names no number. */
+const ROWS = { json: 1000, csv: 100_000 } as const
 
 /** What supervisors ask, without a key. */
 export function probeRoutes(services: ApiServices) {
@@ -68,14 +78,26 @@ export function serverRoutes({ identity, usage: report, version: versionInfo }: 
   const router = newRouter()
   router.openapi(version, async (c) => c.json(await versionInfo(), 200))
   router.openapi(usage, async (c) => {
-    const { by, since } = c.req.valid('query')
+    const { by, split, since, task, limit, format = formatOf(c.req.header('accept')) } = c.req.valid('query')
     const user = c.get('user')
     const items = await report.query({
       by,
+      limit: limit ?? ROWS[format],
+      ...(split === undefined ? {} : { split }),
       ...(since === undefined ? {} : { since: new Date(since).toISOString() }),
+      ...(task === undefined ? {} : { taskId: task }),
       ...(identity.isOwner(user.id) ? {} : { userId: user.id }),
     })
-    return c.json({ items }, 200)
+    if (format === 'json') return c.json({ items }, 200)
+    return c.text(usageCsv(items, by, split), 200, {
+      'content-type': 'text/csv; charset=utf-8',
+      'content-disposition': `attachment; filename="usage-by-${by}.csv"`,
+    })
   })
   return router
+}
+
+/** JSON is what everybody gets who does not ask for a table by name. */
+function formatOf(accept: string | undefined): 'json' | 'csv' {
+  return accept?.includes('text/csv') === true ? 'csv' : 'json'
 }

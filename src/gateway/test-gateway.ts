@@ -1,0 +1,98 @@
+/** For tests: a gateway before a scripted API, and machines on it with everything they report. */
+import { once } from 'node:events'
+import { createServer, type RequestListener } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { openDatabase, type Database } from '../store/database.ts'
+import { createLogger } from '../telemetry/logger.ts'
+import { vaultCredentials } from './credentials.ts'
+import { createGateway, type GatewayOptions } from './gateway.ts'
+import { connectGuest, type TestGuest } from './test-guest.ts'
+import { testSecrets } from './test-secrets.ts'
+import type { EgressContext, EgressSession, ModelUsage } from './types.ts'
+
+export interface TestMachine {
+  session: EgressSession
+  usages: ModelUsage[]
+  errors: { status: number; type: string; message: string }[]
+  holds: ({ until: Date; message: string } | null)[]
+  notices: string[]
+  guest(): Promise<TestGuest>
+}
+
+export interface TestGateway extends AsyncDisposable {
+  database: Database
+  /** A machine; those of one user share a credential. */
+  machine(context?: Partial<EgressContext>): TestMachine
+  /** Another gateway on the same store, as after a restart. */
+  restart(): TestGateway
+}
+
+type Settings = Partial<GatewayOptions['config']> & { apiKey?: string; now?: () => Date }
+
+/** Opens a gateway whose model requests go to `url`. */
+export async function openTestGateway(url: string, settings: Settings = {}): Promise<TestGateway> {
+  const database = await openDatabase(':memory:')
+  const gateway = gatewayOn(database, url, settings)
+  return {
+    ...gateway,
+    async [Symbol.asyncDispose]() {
+      await gateway[Symbol.asyncDispose]()
+      await database.destroy()
+    },
+  }
+}
+
+function gatewayOn(database: Database, url: string, { apiKey = 'sk-test', now, ...config }: Settings): TestGateway {
+  const stack = new AsyncDisposableStack()
+  const gateway = createGateway({
+    config: { anthropic: { upstream: url }, network: { allow: [] }, ...config },
+    database,
+    credentials: vaultCredentials(testSecrets({ 'anthropic-api-key': apiKey })),
+    registries: [],
+    isTrusted: () => false,
+    log: createLogger('error'),
+    ...(now && { now }),
+  })
+  let machines = 0
+
+  function machine(context: Partial<EgressContext> = {}): TestMachine {
+    machines += 1
+    const reports = { usages: [], errors: [], holds: [], notices: [] } as Omit<TestMachine, 'session' | 'guest'>
+    const session = gateway.open({
+      machineId: `vm_${machines}`,
+      userId: 'u_1',
+      taskId: `t_${machines}`,
+      policy: undefined,
+      maxCostUsd: undefined,
+      onUsage: (usage) => reports.usages.push(usage),
+      onModelError: (error) => reports.errors.push(error),
+      onHeld: (hold) => reports.holds.push(hold),
+      onNotice: (message) => reports.notices.push(message),
+      ...context,
+    })
+    stack.defer(() => session.close())
+    return { session, ...reports, guest: async () => stack.use(await connectGuest(session)) }
+  }
+
+  return {
+    database,
+    machine,
+    restart: () => stack.use(gatewayOn(database, url, { apiKey, ...(now && { now }), ...config })),
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  }
+}
+
+/** An API of the test's own. */
+export async function startUpstream(listener: RequestListener): Promise<AsyncDisposable & { url: string }> {
+  const server = createServer(listener).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    async [Symbol.asyncDispose]() {
+      const closed = once(server, 'close')
+      server.close()
+      server.closeAllConnections()
+      await closed
+    },
+  }
+}
