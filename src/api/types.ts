@@ -40,7 +40,7 @@ export interface ApiServices {
   tasks: Tasks
   events: EventLog
   machines: MachineAccess
-  templates: Templates
+  templates: Pick<Templates, 'list' | 'build' | 'remove'>
   identity: Identity
   /** Without the calls that use a secret: what the API has not, it can't answer with. */
   vault: SecretKeeping

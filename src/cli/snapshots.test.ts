@@ -28,7 +28,7 @@ test('a kept machine is named when its task has ended, with what it is good for'
   const running = cli.vivarium(['run', 'go', '--keep-vm'])
   const { id, userId } = await cli.tasks.submitted()
   const vm = await cli.machines.create(userId, MachineRequest.parse({}))
-  cli.machines.change(vm.id, { keepUntil: '2026-12-01T00:00:00.000Z' })
+  cli.machines.change(vm.id, { taskId: id, keepUntil: '2026-12-01T00:00:00.000Z' })
   await cli.tasks.finish(id, 'succeeded', { vmId: vm.id })
   const { stderr } = await running
   expect(stderr).toContain(`${vm.id} is kept until 2026-12-01T00:00:00.000Z`)

@@ -35,6 +35,11 @@ export const MachineInfo = z.object({
 })
 export type MachineInfo = z.infer<typeof MachineInfo>
 
+/** Whether a machine was kept of a finished task, and no other task has taken it over. */
+export function isKeptOf(machine: Pick<MachineInfo, 'taskId' | 'keepUntil'>, taskId: string): boolean {
+  return machine.taskId === taskId && machine.keepUntil !== null
+}
+
 export const MachineList = z.object({ items: z.array(MachineInfo) })
 
 /** What `POST /vms` takes: a machine without a task. */

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import type { VivariumClient } from '../client/types.ts'
 import type { TaskEvent } from '../contracts/event.ts'
+import { isKeptOf } from '../contracts/machine.ts'
 import { isFinal, type Task, TaskStatus } from '../contracts/task.ts'
 
 /** As much of the output's end as a result holds. */
@@ -71,7 +72,7 @@ async function machineOf(
   signal: AbortSignal,
 ): Promise<{ id: string | null; keepUntil: string | null }> {
   if (task.vmId === null || !isFinal(task.status)) return { id: task.vmId, keepUntil: null }
-  const kept = (await client.vms.list({ signal })).find((machine) => machine.id === task.vmId)
+  const kept = (await client.vms.list({ signal })).find((machine) => isKeptOf(machine, task.id))
   return { id: kept?.id ?? null, keepUntil: kept?.keepUntil ?? null }
 }
 

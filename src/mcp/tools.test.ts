@@ -198,7 +198,7 @@ test('the machine of a finished task is named as long as it is there, and until 
   await mcp.tasks.status(id, 'running', { vmId: vm.id })
   const status = async () => (await call(client, 'get_task_status', { task_id: id })).structured
   expect(await status()).toMatchObject({ vm_id: vm.id, vm_kept_until: null })
-  mcp.machines.change(vm.id, { state: 'suspended', keepUntil })
+  mcp.machines.change(vm.id, { taskId: id, state: 'suspended', keepUntil })
   await mcp.tasks.finish(id)
   expect(await status()).toMatchObject({ vm_id: vm.id, vm_kept_until: keepUntil })
   expect((await call(client, 'list_vms')).structured).toMatchObject({

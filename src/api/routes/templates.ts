@@ -1,7 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { VivariumError } from '../../contracts/errors.ts'
 import { type TemplateEvent, TemplateName, TemplateRequest } from '../../contracts/template.ts'
-import type { Templates } from '../../machines/types.ts'
 import { requireOwner } from '../edge/auth.ts'
 import { jsonBody } from '../edge/body.ts'
 import { asVivariumError } from '../problem.ts'
@@ -89,14 +88,14 @@ export function templateRoutes(services: ApiServices, options: ApiOptions) {
 }
 
 /** Rejects with `not_found` where there is none. */
-async function sizesOf(templates: Templates, name: string) {
+async function sizesOf(templates: ApiServices['templates'], name: string) {
   const sizes = (await templates.list()).filter((template) => template.name === name)
   if (sizes.length === 0) throw new VivariumError('not_found', `There is no template ${name}.`)
   return sizes
 }
 
 async function* messages(
-  templates: Templates,
+  templates: ApiServices['templates'],
   request: TemplateRequest,
   signal: AbortSignal,
 ): AsyncGenerator<SseEvent> {

@@ -1,10 +1,12 @@
 import { VivariumError } from '../../contracts/errors.ts'
 import type { Template, TemplateRequest } from '../../contracts/template.ts'
 import type { Progress } from '../../images/types.ts'
-import type { Templates } from '../../machines/types.ts'
+import type { ApiServices } from '../types.ts'
+
+type FakedTemplates = ApiServices['templates']
 
 /** Templates that are there at once, but for `broken`, whose warm-up fails, and `endless`, which is built until given up. */
-export class FakeTemplates implements Templates {
+export class FakeTemplates implements FakedTemplates {
   readonly requests: TemplateRequest[] = []
   /** Builds that were given up. */
   abandoned = 0

@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander'
 import type { VivariumClient } from '../../client/types.ts'
+import { isKeptOf } from '../../contracts/machine.ts'
 import type { Task, TaskRequestInput } from '../../contracts/task.ts'
 import { connect } from '../connection.ts'
 import { readStdin, type Io } from '../io.ts'
@@ -73,8 +74,8 @@ export function registerRun(program: Command, io: Io, exitWith: (code: number) =
 
 /** What a machine that was kept is good for. A task that failed before it had one leaves none. */
 async function tellKept(io: Io, client: VivariumClient, task: Task): Promise<void> {
-  const machine = (await client.vms.list()).find((vm) => vm.id === task.vmId)
-  if (machine === undefined || machine.keepUntil === null) return
+  const machine = (await client.vms.list()).find((vm) => isKeptOf(vm, task.id))
+  if (machine === undefined) return
   io.note(`${machine.id} is kept until ${machine.keepUntil}:`)
   io.note(`  vivarium exec ${machine.id} -- COMMAND          look into it`)
   io.note(`  vivarium run --continue ${task.id} "PROMPT"   go on`)

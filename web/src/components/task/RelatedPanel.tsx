@@ -58,7 +58,7 @@ function Continuation({ task }: { task: Task }) {
 function useKeptMachine(task: Task): MachineInfo | undefined {
   const enabled = isFinal(task.status) && task.vmId !== null
   const { data } = useQuery({ ...machinesQuery, enabled, refetchInterval: 10_000 })
-  return enabled ? data?.items.find((machine) => machine.id === task.vmId) : undefined
+  return enabled ? data?.items.find((machine) => machine.taskId === task.id && machine.keepUntil !== null) : undefined
 }
 
 function Kept({ machine: { id, keepUntil } }: { machine: MachineInfo }) {
