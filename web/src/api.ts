@@ -3,6 +3,7 @@ import type { ExecResponse, MachineInfo } from '../../src/contracts/machine.ts'
 import type { ForkRequest, Task, TaskList, TaskRequestInput, TaskStatus } from '../../src/contracts/task.ts'
 import type { TemplateList } from '../../src/contracts/template.ts'
 import type { UsageGrouping, UsageRow } from '../../src/contracts/usage.ts'
+import type { AuditEntry, SecretInfo, SecretRequest } from '../../src/contracts/secret.ts'
 import type { Me } from '../../src/contracts/server.ts'
 
 const ROOT = '/api/v1'
@@ -84,6 +85,15 @@ export const api = {
   exec: (id: string, command: string) => json<ExecResponse>('POST', `/vms/${segment(id)}/exec`, { command }),
 
   templates: (signal?: AbortSignal) => json<TemplateList>('GET', '/templates', undefined, signal),
+
+  secrets: (signal?: AbortSignal) => json<{ items: SecretInfo[] }>('GET', '/secrets', undefined, signal),
+  setSecret: (name: string, secret: SecretRequest) => request('PUT', `/secrets/${segment(name)}`, secret),
+  removeSecret: ({ name, userId }: SecretInfo, ownId: string) => {
+    const whose = userId === null ? { shared: 'true' } : { userId: userId === ownId ? undefined : userId }
+    return request('DELETE', `/secrets/${segment(name)}${query(whose)}`)
+  },
+  rotateSecrets: (master: boolean) => request('POST', '/secrets/rotate', { master }),
+  secretAudit: (signal?: AbortSignal) => json<{ items: AuditEntry[] }>('GET', '/secrets/audit', undefined, signal),
 
   usage: (by: UsageGrouping, since?: string, signal?: AbortSignal) =>
     json<{ items: UsageRow[] }>('GET', `/usage${query({ by, since })}`, undefined, signal),

@@ -101,3 +101,20 @@ export function usageQuery(by: UsageGrouping, since: string | undefined) {
     refetchInterval: 10_000,
   })
 }
+
+/** What every query about secrets begins with. */
+export const secretsKey = ['secrets'] as const
+
+/** The secrets that may be known of, without their values. */
+export const secretsQuery = queryOptions({
+  queryKey: [...secretsKey, 'list'],
+  queryFn: ({ signal }) => api.secrets(signal),
+  refetchInterval: 10_000,
+})
+
+/** The latest uses and changes of secrets. */
+export const secretAuditQuery = queryOptions({
+  queryKey: [...secretsKey, 'audit'],
+  queryFn: ({ signal }) => api.secretAudit(signal),
+  refetchInterval: 10_000,
+})

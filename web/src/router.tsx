@@ -5,6 +5,7 @@ import { ComparePage } from './pages/ComparePage.tsx'
 import { MachinesPage } from './pages/MachinesPage.tsx'
 import { NewTaskPage } from './pages/NewTaskPage.tsx'
 import { NotFoundPage } from './pages/NotFoundPage.tsx'
+import { SecretsPage } from './pages/SecretsPage.tsx'
 import { TaskPage } from './pages/TaskPage.tsx'
 import { TasksPage } from './pages/TasksPage.tsx'
 import { UsagePage } from './pages/UsagePage.tsx'
@@ -44,6 +45,8 @@ const compareRoute = createRoute({
 
 const machinesRoute = createRoute({ getParentRoute: () => rootRoute, path: '/vms', component: MachinesPage })
 
+const secretsRoute = createRoute({ getParentRoute: () => rootRoute, path: '/secrets', component: SecretsPage })
+
 const GROUPINGS: readonly unknown[] = ['day', 'model', 'task', 'user'] satisfies UsageGrouping[]
 
 function isGrouping(value: unknown): value is UsageGrouping {
@@ -61,7 +64,15 @@ const usageRoute = createRoute({
 })
 
 export const router = createRouter({
-  routeTree: rootRoute.addChildren([tasksRoute, newTaskRoute, taskRoute, compareRoute, machinesRoute, usageRoute]),
+  routeTree: rootRoute.addChildren([
+    tasksRoute,
+    newTaskRoute,
+    taskRoute,
+    compareRoute,
+    machinesRoute,
+    usageRoute,
+    secretsRoute,
+  ]),
   defaultNotFoundComponent: NotFoundPage,
 })
 

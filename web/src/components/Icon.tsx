@@ -3,6 +3,7 @@ const PATHS = {
   tasks: 'M3 4h10M3 8h10M3 12h6',
   machine: 'M2.5 3.5h11v7h-11zM6 13h4M8 10.5V13',
   usage: 'M3 13V8M8 13V3M13 13V6',
+  key: 'M7.6 8.4 13 3M10.5 5.5l2 2M5.5 13.5a3 3 0 1 0 0-6 3 3 0 0 0 0 6z',
   plus: 'M8 3v10M3 8h10',
   down: 'M8 2.5v8M4.5 7.5 8 11l3.5-3.5M3 13.5h10',
   jump: 'M8 3v9M4 8.5 8 12.5l4-4',

@@ -5,10 +5,11 @@ import { meQuery, queryClient } from '../queries.ts'
 import { buttonClass } from './Button.tsx'
 import { Icon, type IconName, Logo } from './Icon.tsx'
 
-const PLACES: readonly { to: '/' | '/vms' | '/usage'; label: string; icon: IconName }[] = [
+const PLACES: readonly { to: '/' | '/vms' | '/usage' | '/secrets'; label: string; icon: IconName }[] = [
   { to: '/', label: 'Tasks', icon: 'tasks' },
   { to: '/vms', label: 'Machines', icon: 'machine' },
   { to: '/usage', label: 'Usage', icon: 'usage' },
+  { to: '/secrets', label: 'Secrets', icon: 'key' },
 ]
 
 const HERE = { className: 'bg-raised text-fg', 'aria-current': 'page' } as const
