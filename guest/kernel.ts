@@ -18,6 +18,7 @@ const [ADD_ENTROPY, RESEED, BIND] = [0x40085203, 0x5207, 4096]
 const HELPER = `
 use strict;
 $| = 1;
+$0 = 'vivarium-kernel';
 my ($clock_settime, $mount) = @ARGV;
 open(my $random, '+<', '/dev/urandom') or die "/dev/urandom: $!";
 my %calls = (

@@ -1,9 +1,12 @@
+import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
 import { createServer as createHttp2Server, type Http2Server, type ServerHttp2Stream } from 'node:http2'
 import type { IncomingHttpHeaders } from 'node:http2'
 import { type IncomingMessage, request } from 'node:http'
 import { connect, type Socket } from 'node:net'
-import { buffer, text } from 'node:stream/consumers'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { newId } from '../src/contracts/ids.ts'
 import { startSession } from '../src/link/preamble.ts'
@@ -29,6 +32,7 @@ function serveEgress(socket: Socket): void {
 beforeEach(async () => {
   egress = []
   gatewayHolds = false
+  answer = answerText('there')
   gateway = createHttp2Server()
   gateway.on('sessionError', () => undefined)
   gateway.on('stream', (stream, headers) => {
@@ -69,10 +73,37 @@ async function goOnElsewhere(): Promise<void> {
   host.link.wake()
 }
 
-function ask(path: string, method = 'GET'): Promise<IncomingMessage> {
-  const call = request({ host: '127.0.0.1', agent: false, port: agent.anthropicPort, path, method })
-  call.end()
-  return once(call, 'response').then(([response]) => response as IncomingMessage)
+/** A request to the model's API, of a program in the guest. */
+async function askModel(): Promise<IncomingMessage> {
+  const call = request({ host: '127.0.0.1', agent: false, port: agent.anthropicPort, path: '/v1/messages' }).end()
+  const [response] = (await once(call, 'response')) as [IncomingMessage]
+  return response
+}
+
+function connectThrough(authority: string): Socket {
+  const socket = connect(agent.proxyPort, '127.0.0.1').on('error', () => undefined)
+  socket.write(`CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\n\r\n`)
+  return socket
+}
+
+/** A tunnel that is open; resolves with what resolves when it is cut. */
+async function openTunnel(): Promise<{ cut: Promise<unknown> }> {
+  const opened = answerSlowly('')
+  const socket = connectThrough('registry.example:443')
+  await once(socket, 'data')
+  await opened
+  return { cut: once(socket.resume(), 'close') }
+}
+
+/** Answers with a head and `first`, and hands over the stream. */
+function answerSlowly(first: string): Promise<ServerHttp2Stream> {
+  return new Promise((resolve) => {
+    answer = (stream) => {
+      stream.respond({ ':status': 200 })
+      stream.write(first)
+      resolve(stream)
+    }
+  })
 }
 
 function answerText(body: string): typeof answer {
@@ -83,27 +114,110 @@ function answerText(body: string): typeof answer {
 }
 
 test('output goes on without gap or repetition across parks, on new connections', async () => {
+  const content = randomBytes(20_000_000)
+  writeFileSync(join(host.workspace, 'random'), content)
   const id = newId('x')
-  const script = 'for i in $(seq 400); do echo line $i; sleep 0.005; done'
-  const spec = { argv: ['bash', '-c', script], env: {}, cwd: host.workspace, user: 'agent' as const }
-  await host.link.start(id, { ...spec, stdin: 'none' })
-  const received: Buffer[] = []
+  // Some of it comes while the guest is parked.
+  const argv = [
+    'bash',
+    '-c',
+    'for i in 0 1 2 3; do tail -c +$((i * 5000000 + 1)) random | head -c 5000000; sleep 0.2; done',
+  ]
+  await host.link.start(id, { argv, env: {}, cwd: host.workspace, user: 'agent', stdin: 'none' })
+  const hash = createHash('sha256')
+  let received = 0
   const reading = (async () => {
-    for await (const piece of host.link.output(id, 0))
+    for await (const piece of host.link.output(id, 0)) {
       if (piece.kind === 'exit') return piece.exit
-      else received.push(piece.data)
+      hash.update(piece.data)
+      received += piece.data.length
+    }
+    throw new Error('there was no exit')
   })()
-  for (let round = 1; round <= 3; round += 1) {
-    await expect.poll(() => received.length).toBeGreaterThan(round * 5)
+  for (let round = 0; round < 4; round += 1) {
+    await expect.poll(() => received, { interval: 1 }).toBeGreaterThan(round * 4_000_000)
     await park()
-    const before = received.length
+    const before = received
     await goOnElsewhere()
     await host.link.hello({ hostname: 'vm-test' }, NEVER)
-    await expect.poll(() => received.length).toBeGreaterThan(before)
+    await expect.poll(() => received).toBeGreaterThan(before)
   }
   expect(await reading).toMatchObject({ code: 0 })
-  const lines = Array.from({ length: 400 }, (_, index) => `line ${index + 1}\n`)
-  expect(Buffer.concat(received).toString()).toBe(lines.join(''))
+  expect(received).toBe(content.length)
+  expect(hash.digest('hex')).toBe(createHash('sha256').update(content).digest('hex'))
+})
+
+test('requests of guest programs wait while the guest is parked, and go out once it was introduced again', async () => {
+  await park()
+  const asked: string[] = []
+  answer = (stream, headers) => {
+    asked.push(`${headers[':method']} ${headers[':authority']}${headers[':path'] ?? ''}`)
+    answerText('there')(stream, headers)
+  }
+  const model = askModel()
+  const tunnel = connectThrough('registry.example:443')
+  const abandoned = request({ host: '127.0.0.1', port: agent.anthropicPort, path: '/abandoned' }).on('error', () => {})
+  await once(abandoned.end(), 'finish')
+  abandoned.destroy()
+  await goOnElsewhere()
+  // The way out is up, but the clock may still be wrong.
+  await host.link.exec({ argv: ['true'], env: {}, cwd: host.workspace, user: 'agent' as const }, { timeoutMs: 20_000 })
+  expect(asked).toEqual([])
+  await host.link.hello({ hostname: 'vm-test' }, NEVER)
+  expect(await text(await model)).toBe('there')
+  expect(await text(tunnel)).toContain('200 Connection Established')
+  expect(asked.toSorted()).toEqual(['CONNECT registry.example:443', 'GET anthropic.upstream/v1/messages'])
+})
+
+test('a model request under way may end before the guest is parked, other traffic is cut', async () => {
+  const { cut } = await openTunnel()
+  const answering = answerSlowly('first, ')
+  const response = await askModel()
+  const parked = park(20_000)
+  await cut
+  const stream = await answering
+  stream.end('last')
+  expect(await text(response)).toBe('first, last')
+  await parked
+})
+
+test('a model request that does not end in time is cut, and does not look complete', async () => {
+  const answering = answerSlowly('first')
+  const response = await askModel()
+  const stream = await answering
+  const reset = once(stream, 'close')
+  await park(50)
+  await expect(text(response)).rejects.toThrow('aborted')
+  await reset
+})
+
+test('a park that its host gives up lets the guest go on', async () => {
+  const answering = answerSlowly('first, ')
+  const response = await askModel()
+  const stream = await answering
+  const abort = new AbortController()
+  const { cut } = await openTunnel()
+  const parking = host.link.park({ drainMs: 20_000 }, abort.signal)
+  parking.catch(() => undefined)
+  await cut
+  // Waits behind the gate until the park is given up.
+  const waiting = askModel()
+  abort.abort()
+  await expect(parking).rejects.toMatchObject({ code: 'cancelled' })
+  answer = answerText('there')
+  expect(await text(await waiting)).toBe('there')
+  stream.end('last')
+  expect(await text(response)).toBe('first, last')
+})
+
+test('a machine that could not be saved goes on where it is', async () => {
+  gatewayHolds = true
+  await host.link.park({ drainMs: 0 })
+  gatewayHolds = false
+  host.link.wake()
+  for (const socket of egress) socket.destroy()
+  await host.link.hello({ hostname: 'vm-test' }, NEVER)
+  expect(await text(await askModel())).toBe('there')
 })
 
 test('a parked guest and its host say nothing to each other', async () => {

@@ -4,8 +4,8 @@ import { type IncomingHttpHeaders, performServerHandshake, type ServerHttp2Strea
 import type { Socket } from 'node:net'
 import { buffer } from 'node:stream/consumers'
 import { afterEach, expect, test } from 'vitest'
-import { preambleLine, PreambleScanner } from './scanner.ts'
-import { dialAsGuest, startTestHost, type TestHost } from './testing.ts'
+import { preambleLine } from './scanner.ts'
+import { dialAsGuest, dialSession, startTestHost, type TestHost } from './testing.ts'
 
 /** Short, so that what ends by a deadline ends soon; nothing here is about speed. */
 const DEADLINES = {
@@ -26,24 +26,9 @@ afterEach(async () => {
   await host[Symbol.asyncDispose]()
 })
 
-/** A connection whose preamble is done as an honest agent does it. */
 async function connectGuest(): Promise<Socket> {
-  const socket = await dialAsGuest(host)
+  const socket = await dialSession(host)
   guests.push(socket)
-  const scanner = new PreambleScanner()
-  await new Promise<void>((resolve) => {
-    const onData = (chunk: Buffer) => {
-      scanner.push(chunk)
-      for (let line = scanner.next(); line !== undefined; line = scanner.next()) {
-        if (line.verb === 'hello') socket.write(preambleLine('echo', line.nonce))
-        if (line.verb !== 'go') continue
-        socket.off('data', onData).pause()
-        if (scanner.rest().length > 0) socket.unshift(scanner.rest())
-        socket.write(preambleLine('ready', line.nonce), () => resolve())
-      }
-    }
-    socket.on('data', onData)
-  })
   return socket
 }
 

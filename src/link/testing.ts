@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { createGuestLink } from './link.ts'
 import type { GuestLinkOptions } from './options.ts'
+import { preambleLine, PreambleScanner } from './scanner.ts'
 import type { GuestLink } from './types.ts'
 
 const AGENT = fileURLToPath(new URL('../../guest/main.ts', import.meta.url))
@@ -86,5 +87,25 @@ export async function startTestAgent(host: TestHost, args = ['--no-setuid']): Pr
 export async function dialAsGuest(host: TestHost): Promise<Socket> {
   const socket = connect(join(host.folder, 'control.sock')).on('error', () => undefined)
   await once(socket, 'connect')
+  return socket
+}
+
+/** A connection whose preamble is done as an honest agent does it. */
+export async function dialSession(host: TestHost): Promise<Socket> {
+  const socket = await dialAsGuest(host)
+  const scanner = new PreambleScanner()
+  await new Promise<void>((resolve) => {
+    const onData = (chunk: Buffer) => {
+      scanner.push(chunk)
+      for (let line = scanner.next(); line !== undefined; line = scanner.next()) {
+        if (line.verb === 'hello') socket.write(preambleLine('echo', line.nonce))
+        if (line.verb !== 'go') continue
+        socket.off('data', onData).pause()
+        if (scanner.rest().length > 0) socket.unshift(scanner.rest())
+        socket.write(preambleLine('ready', line.nonce), () => resolve())
+      }
+    }
+    socket.on('data', onData)
+  })
   return socket
 }
