@@ -51,11 +51,13 @@ function Start({ machine }: { machine: MachineInfo }) {
   return <Phases done={steps} current={current && { name: current.name, since: born + total }} />
 }
 
+/** A suspended one is resumed by its first command. */
+const USABLE: ReadonlySet<MachineInfo['state']> = new Set(['ready', 'suspending', 'suspended', 'resuming'])
+
 /** One machine: its state, what it is for, how it started, and a command line into it. */
 export const MachineCard = memo(function MachineCard({ machine }: { machine: MachineInfo }) {
   const [open, setOpen] = useState(false)
-  // A suspended one is resumed by its first command.
-  const usable = machine.state === 'ready' || machine.state === 'suspended' || machine.state === 'resuming'
+  const usable = USABLE.has(machine.state)
   return (
     <li data-testid="vm-row" data-vm-id={machine.id} className="rounded-lg border border-line bg-panel">
       <div className="flex flex-wrap items-center gap-x-4 gap-y-2 px-4 py-3">
