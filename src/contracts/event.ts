@@ -60,7 +60,14 @@ export const TaskEvent = z.discriminatedUnion('type', [
     data: z.unknown().optional(),
   }),
   /** One model request, counted at the gateway. `costUsd` is null where the model has no known price. */
-  event('usage', { model: z.string(), costUsd: z.number().nullable(), complete: z.boolean(), ...TokenUsage.shape }),
+  event('usage', {
+    model: z.string(),
+    costUsd: z.number().nullable(),
+    complete: z.boolean(),
+    /** Dollars by which a budget is overspent with this request; absent where none is. */
+    overBudgetUsd: z.number().optional(),
+    ...TokenUsage.shape,
+  }),
   /** A decision of the gateway on a connection that the guest asked for. */
   event('egress', {
     host: z.string(),

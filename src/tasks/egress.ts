@@ -30,13 +30,15 @@ export class Egress {
       taskId,
       policy: networkPolicy(request),
       maxCostUsd: request.maxCostUsd,
-      onUsage: ({ model, costUsd, complete, inputTokens, outputTokens, cacheReadTokens, cacheWriteTokens }) => {
-        const tokens = { inputTokens, outputTokens, cacheReadTokens, cacheWriteTokens }
-        if (!this.#isOver) this.#recorder.note({ type: 'usage', model, costUsd, complete, ...tokens })
+      onUsage: ({ status: _, ...usage }) => {
+        if (!this.#isOver) this.#recorder.note({ type: 'usage', ...usage })
         void this.save(session)
       },
       onEgress: (decision) => {
         if (!this.#isOver) this.#recorder.note({ type: 'egress', ...decision })
+      },
+      onNotice: (message) => {
+        if (!this.#isOver) this.#recorder.note({ type: 'log', level: 'warn', message })
       },
       onModelError: (error) => {
         this.modelError = error

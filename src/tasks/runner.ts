@@ -86,7 +86,7 @@ class TaskRun {
     if (conversation !== undefined) await this.#services.store.update(this.#run.id, { sessionId: job.sessionId })
     await this.#board.enter('running')
     const end = await this.#runAgent(place, job)
-    const ending = judge(end, place.session.totals(), request, this.#egress.modelError)
+    const ending = judge(end, place.session.totals(), this.#egress.modelError)
 
     await this.#wake(place.machine)
     await this.#board.enter('collecting')
@@ -228,7 +228,7 @@ class TaskRun {
     this.#egress.end()
     if (until !== null && new Date(until).getTime() > Date.now() && !this.#lost.signal.aborted) {
       try {
-        await this.#services.kept.keep(machine.id, new Date(until), session)
+        await this.#services.kept.keep(machine, new Date(until), session)
         await this.#egress.save(session)
         return
       } catch (error) {

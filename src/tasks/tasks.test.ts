@@ -300,17 +300,22 @@ test("a spent budget is its own status, and cost is the gateway's count", async 
   const usage = { inputTokens: 10, outputTokens: 20, cacheReadTokens: 30, cacheWriteTokens: 40 }
   guest((g) => {
     g.play = (process) => {
-      house.gateway.spent = { usage, costUsd: 0.5, requests: 1, overBudget: true }
-      house.gateway.sessions[0]?.onUsage?.({ ...usage, model: 'm', costUsd: 0.5, complete: true, status: 200 })
+      const overBudgetReason = "ada's budget is spent"
+      house.gateway.spent = { usage, costUsd: 0.5, requests: 1, overBudget: true, overBudgetReason }
+      const counted = { model: 'm', costUsd: 0.5, complete: true, status: 200, overBudgetUsd: 0.1 }
+      house.gateway.sessions[0]?.onUsage?.({ ...usage, ...counted })
       process.print(claudeResult({ is_error: true, total_cost_usd: 7 }))
       process.end({ code: 1 })
     }
   })
   const task = await run({ agent: 'claude-code', maxCostUsd: 0.4 })
-  expect(task).toMatchObject({ status: 'over_budget', error: { code: 'over_budget' }, costUsd: 0.5, usage })
+  expect(task).toMatchObject({ status: 'over_budget', costUsd: 0.5, usage })
+  expect(task.error).toEqual({ code: 'over_budget', message: "ada's budget is spent" })
   expect(house.gateway.sessions[0]).toMatchObject({ maxCostUsd: 0.4, taskId: task.id, userId: OWNER })
   const events = house.events.log.get(task.id) ?? []
-  expect(events).toContainEqual(expect.objectContaining({ type: 'usage', model: 'm', costUsd: 0.5 }))
+  expect(events).toContainEqual(
+    expect.objectContaining({ type: 'usage', model: 'm', costUsd: 0.5, overBudgetUsd: 0.1 }),
+  )
   expect(events).toContainEqual(expect.objectContaining({ type: 'result', reportedCostUsd: 7 }))
 })
 

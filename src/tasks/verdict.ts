@@ -1,10 +1,10 @@
 import { constants } from 'node:os'
 import type { Failure } from '../contracts/errors.ts'
 import type { FinalStatus } from '../contracts/task.ts'
+import type { EgressSession } from '../gateway/types.ts'
 import type { ExecExit } from '../link/types.ts'
 import type { AgentEnd } from './agent-run.ts'
 import { statusOf } from './stop.ts'
-import type { StoredRequest } from './task-store.ts'
 
 /** How a run ended, for the row and the last event. */
 export interface Ending {
@@ -14,6 +14,9 @@ export interface Ending {
   result: string | null
   turns: number
 }
+
+/** What the task has spent, and which budget refused it more. */
+type Totals = Pick<ReturnType<EgressSession['totals']>, 'costUsd' | 'overBudget' | 'overBudgetReason'>
 
 /** What the gateway last knew of a refused or failed model request. */
 export interface ModelError {
@@ -26,14 +29,9 @@ export interface ModelError {
 const MAX_RESULT_CHARS = 100_000
 
 /** What an agent's end means for its task. */
-export function judge(
-  end: AgentEnd,
-  totals: { costUsd: number; overBudget: boolean },
-  request: StoredRequest,
-  modelError: ModelError | undefined,
-): Ending {
+export function judge(end: AgentEnd, totals: Totals, modelError: ModelError | undefined): Ending {
   const { outcome, exit, stopped } = end
-  const failure = stopped?.failure ?? explain(outcome.failure, totals, request, modelError)
+  const failure = stopped?.failure ?? explain(outcome.failure, totals, modelError)
   return {
     status: stopped?.status ?? (failure === undefined ? 'succeeded' : statusOf(failure.code)),
     failure,
@@ -46,14 +44,12 @@ export function judge(
 /** The agent's own word for its failure, corrected by what the gateway knows better. */
 function explain(
   failure: Failure | undefined,
-  totals: { costUsd: number; overBudget: boolean },
-  request: StoredRequest,
+  totals: Totals,
   modelError: ModelError | undefined,
 ): Failure | undefined {
   if (failure === undefined) return undefined
   if (totals.overBudget) {
-    const budget = request.maxCostUsd === undefined ? 'The budget' : `The budget of $${request.maxCostUsd}`
-    const message = `${budget} is spent ($${totals.costUsd.toFixed(4)}). Allow more (maxCostUsd).`
+    const message = totals.overBudgetReason ?? `A budget is spent ($${totals.costUsd.toFixed(4)} by this task).`
     return { code: 'over_budget', message }
   }
   if (failure.code !== 'model_error' || modelError === undefined) return failure

@@ -9,7 +9,7 @@ import { TaskRequest } from '../../contracts/task.ts'
 import type { TaskRequestInput } from '../../contracts/task.ts'
 import { NO_TOKENS } from '../../contracts/usage.ts'
 import type { EventLog, EventWriter } from '../../events/types.ts'
-import type { EgressContext, Gateway } from '../../gateway/types.ts'
+import type { EgressContext, EgressSession, Gateway } from '../../gateway/types.ts'
 import type { Database } from '../../store/database.ts'
 import type { Logger } from '../../telemetry/types.ts'
 import type { TaskSettings } from '../settings.ts'
@@ -88,7 +88,7 @@ class FakeEvents implements EventLog {
 class FakeGateway implements Gateway {
   readonly sessions: EgressContext[] = []
   openSessions = 0
-  spent = { usage: NO_TOKENS, costUsd: 0, requests: 0, overBudget: false }
+  spent: ReturnType<EgressSession['totals']> = { usage: NO_TOKENS, costUsd: 0, requests: 0, overBudget: false }
   credential: 'api-key' | 'oauth' | undefined = 'api-key'
 
   open(context: EgressContext) {
