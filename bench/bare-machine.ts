@@ -66,8 +66,7 @@ export async function startBareMachine(
     accel,
     version: qemu.version.number,
     ...SIZE,
-    kernelFd: inherited.add(image.kernel),
-    initrdFd: inherited.add(initrd),
+    boot: { kernelFd: inherited.add(image.kernel), initrdFd: inherited.add(initrd), kernelArgs: [] },
     memory: { kind: 'anonymous' },
     disks: {
       rootFd: inherited.add(image.root),
@@ -75,8 +74,6 @@ export async function startBareMachine(
       layerFd: null,
       scratchFd: inherited.add(scratch, { writable: true }),
     },
-    incoming: false,
-    kernelArgs: [],
   })
   const files = await Promise.all(inherited.list.map(({ path, writable }) => open(path, writable ? 'r+' : 'r')))
   const child = spawn(

@@ -7,12 +7,9 @@ const CONFIG: QemuConfig = {
   version: [7, 2],
   memoryMib: 2048,
   vcpus: 2,
-  kernelFd: 4,
-  initrdFd: 5,
+  boot: { kernelFd: 4, initrdFd: 5, kernelArgs: [] },
   memory: { kind: 'anonymous' },
   disks: { rootFd: 6, baseFd: 7, layerFd: null, scratchFd: 8 },
-  incoming: false,
-  kernelArgs: [],
 }
 
 /** The values that follow each occurrence of a flag. */
@@ -62,7 +59,39 @@ test('the option to dial again has the name that each QEMU knows', () => {
 })
 
 test('a probe boots the kernel alone', () => {
-  const args = qemuArgs({ ...CONFIG, disks: null, kernelArgs: ['vivarium.probe=1'] })
+  const args = qemuArgs({
+    ...CONFIG,
+    disks: null,
+    boot: { kernelFd: 4, initrdFd: 5, kernelArgs: ['vivarium.probe=1'] },
+  })
   expect(valuesOf(args, '-append')[0]).toContain('vivarium.probe=1')
   expect(args.join(' ')).not.toMatch(/blockdev|virtserialport|add-fd/)
+})
+
+test('a machine that goes on waits for its state, and boots no kernel', () => {
+  const args = qemuArgs({ ...CONFIG, boot: null })
+  expect(valuesOf(args, '-incoming')).toEqual(['defer'])
+  expect(args).toContain('-S')
+  expect(args).not.toContain('-kernel')
+  expect(qemuArgs(CONFIG)).not.toContain('-incoming')
+})
+
+test('RAM has one name wherever it lies, and is only ever shared by the machine that others will map', () => {
+  const memory = (config: QemuConfig['memory']) => valuesOf(qemuArgs({ ...CONFIG, memory: config }), '-object')[0]
+  expect(valuesOf(qemuArgs(CONFIG), '-M')).toEqual(['q35,memory-backend=m0'])
+  expect(memory({ kind: 'anonymous' })).toBe('memory-backend-ram,id=m0,size=2048M')
+  const file = 'memory-backend-file,id=m0,size=2048M,mem-path=/proc/self/fd/9'
+  expect(memory({ kind: 'shared', fd: 9 })).toBe(`${file},share=on`)
+  expect(memory({ kind: 'private', fd: 9, openReadOnly: false })).toBe(`${file},share=off`)
+  expect(memory({ kind: 'private', fd: 9, openReadOnly: true })).toBe(`${file},share=off,readonly=on,rom=off`)
+})
+
+test("a saved machine's disk lies between base and scratch, and can't be written", () => {
+  const args = qemuArgs({ ...CONFIG, disks: { rootFd: 6, baseFd: 7, layerFd: 8, scratchFd: 9 } })
+  const disks = valuesOf(args, '-blockdev').map((json): Record<string, unknown> => JSON.parse(json))
+  expect(disks.slice(2)).toMatchObject([
+    { 'node-name': 'scratch-layer', driver: 'qcow2', backing: 'scratch-base', 'read-only': true },
+    { 'node-name': 'scratch', driver: 'qcow2', backing: 'scratch-layer' },
+  ])
+  expect(disks[2]).toMatchObject({ file: { filename: '/dev/fdset/8', 'read-only': true } })
 })

@@ -18,14 +18,10 @@ export interface QemuConfig {
   memoryMib: number
   vcpus: number
   memory: QemuMemory
-  kernelFd: number
-  initrdFd: number
+  /** Null waits for the state of a saved machine: its guest has its kernel in memory already. */
+  boot: { kernelFd: number; initrdFd: number; /** Added to the kernel's command line. */ kernelArgs: string[] } | null
   /** Null boots without disks and ports. */
   disks: QemuDisks | null
-  /** Waits for the state of a saved machine instead of booting. */
-  incoming: boolean
-  /** Added to the kernel's command line. */
-  kernelArgs: string[]
 }
 
 /** RAM that is QEMU's own, a file that keeps what the guest writes, or a file of which each written page is copied. */
@@ -53,12 +49,11 @@ export function qemuArgs(config: QemuConfig): string[] {
     ['-M', 'q35,memory-backend=m0', ...acceleratorArgs(config.accel)],
     ['-object', memoryObject(config.memory, config.memoryMib)],
     ['-m', String(config.memoryMib), '-smp', String(config.vcpus)],
-    ['-kernel', fdPath(config.kernelFd), '-initrd', fdPath(config.initrdFd), '-append', kernelCommandLine(config)],
+    config.boot === null ? ['-incoming', 'defer'] : bootArgs(config.boot),
     ['-chardev', `ringbuf,id=console,size=${CONSOLE_BYTES}`, '-serial', 'chardev:console'],
     ['-qmp', `unix:${SANDBOX_RUN_DIR}/${SOCKETS.monitor},server=on,wait=off`],
     ['-object', 'rng-builtin,id=rng', '-device', 'virtio-rng-pci,rng=rng'],
     config.disks === null ? [] : [...diskArgs(config.disks), ...portArgs(config.version)],
-    config.incoming ? ['-incoming', 'defer'] : [],
   ]
   return args.flat()
 }
@@ -75,8 +70,9 @@ function memoryObject(memory: QemuMemory, mib: number): string {
 }
 
 /** `panic=-1`: a kernel panic reboots at once, which ends the machine (`-no-reboot`) instead of leaving it hanging. */
-function kernelCommandLine(config: QemuConfig): string {
-  return ['console=ttyS0', 'loglevel=4', 'panic=-1', 'reboot=t', ...config.kernelArgs].join(' ')
+function bootArgs({ kernelFd, initrdFd, kernelArgs }: NonNullable<QemuConfig['boot']>): string[] {
+  const commandLine = ['console=ttyS0', 'loglevel=4', 'panic=-1', 'reboot=t', ...kernelArgs].join(' ')
+  return ['-kernel', fdPath(kernelFd), '-initrd', fdPath(initrdFd), '-append', commandLine]
 }
 
 /** Kernel, initrd and memory are opened by path only. The descriptor's own path works whatever folder the file lies in. */

@@ -32,11 +32,8 @@ function devicesOf(accel: Accelerator, { version }: Qemu): string {
     memoryMib: 0,
     memory: { kind: 'anonymous' },
     vcpus: 0,
-    kernelFd: 0,
-    initrdFd: 0,
     disks: { rootFd: 0, baseFd: 0, layerFd: null, scratchFd: 0 },
-    incoming: false,
-    kernelArgs: [],
+    boot: { kernelFd: 0, initrdFd: 0, kernelArgs: [] },
   })
   return digest(JSON.stringify(args))
 }

@@ -114,10 +114,10 @@ function describe(options: StartOptions, files: InheritedFiles): Parameters<type
     version: qemu.version.number,
     memoryMib: options.memoryMib,
     vcpus: options.vcpus,
-    kernelArgs: options.kernelArgs,
-    incoming: options.state !== null,
-    kernelFd: files.add(image.kernel),
-    initrdFd: files.add(image.initrd),
+    boot:
+      options.state === null
+        ? { kernelFd: files.add(image.kernel), initrdFd: files.add(image.initrd), kernelArgs: options.kernelArgs }
+        : null,
     memory: inheritMemory(memory, qemu, files),
     disks: disks && {
       rootFd: files.add(image.root),
