@@ -1,3 +1,4 @@
+import { totalmem } from 'node:os'
 import { join } from 'node:path'
 import type { OpenAPIHono } from '@hono/zod-openapi'
 import { agents } from './agents/agents.ts'
@@ -15,6 +16,7 @@ import type { EventLog } from './events/types.ts'
 import { vaultCredentials } from './gateway/credentials.ts'
 import { createGateway } from './gateway/gateway.ts'
 import type { Gateway } from './gateway/types.ts'
+import { upstreamSet } from './gateway/upstreams/set.ts'
 import { createUsage } from './gateway/usage.ts'
 import { createIdentity } from './identity/identity.ts'
 import type { Identity } from './identity/types.ts'
@@ -24,15 +26,19 @@ import { createGuestLink } from './link/link.ts'
 import { createMachineAccess } from './machines/access.ts'
 import { chooseEngine } from './machines/choose-engine.ts'
 import { hostLimits } from './machines/limits.ts'
-import { createMachines, NOBODY, type MachinesOptions, type WarmEgress } from './machines/machines.ts'
+import { createMachines, type MachinesOptions, type WarmEgress } from './machines/machines.ts'
 import { createQemuEngine } from './machines/qemu/engine.ts'
-import type { Engine, MachineAccess, Machines } from './machines/types.ts'
+import { createReadyPool, type ReadyKind, type WaitingFor } from './machines/ready-pool.ts'
+import { NOBODY, type Engine, type MachineAccess, type Machines } from './machines/types.ts'
 import { createMcpEndpoint } from './mcp/endpoint.ts'
 import { registryDestinations } from './registries/destinations.ts'
+import { readHostRegistries } from './registries/host.ts'
+import { registryUpstreams } from './registries/upstreams.ts'
 import { openDatabase } from './store/database.ts'
 import { taskSettings } from './tasks/settings.ts'
 import { createTasks } from './tasks/tasks.ts'
 import type { Tasks } from './tasks/types.ts'
+import { startWaitingAgent } from './tasks/waiting-agent.ts'
 import type { Logger } from './telemetry/types.ts'
 import { importCredentials } from './vault/import.ts'
 import { createKeyFile } from './vault/key-file.ts'
@@ -40,6 +46,9 @@ import { openVault } from './vault/vault.ts'
 import { VERSION } from './version.ts'
 
 const HEARTBEAT_MS = 15_000
+
+/** Until Claude Code waits for its prompt, with hardware virtualisation. */
+const AGENT_START_MS = 30_000
 
 /** What can be done on a host without a data folder: images, engines, the doctor. */
 export interface Host {
@@ -95,11 +104,14 @@ export async function compose(
   await importCredentials(vault, owner.user.id, config.credentials, log)
   const events = stack.use(await openEventLog({ database, payloadDir: join(config.home, 'payloads') }))
   const blobs = await createDiskBlobs(join(config.home, 'blobs'))
+  const registries = readHostRegistries()
   const gateway = createGateway({
     config,
     database,
     credentials: vaultCredentials(vault),
-    registries: registryDestinations(),
+    registries: registryDestinations(registries),
+    upstreams: upstreamSet({ settings: config.upstreams, registries: registryUpstreams(registries), secrets: vault }),
+    userName: identity.nameOf,
     isTrusted: identity.isOwner,
     log,
   })
@@ -122,13 +134,29 @@ export async function compose(
   )
   const settings = taskSettings(config)
   const access = createMachineAccess({ machines, gateway, capacity: settings })
+  const pool = stack.use(
+    createReadyPool({
+      machines,
+      kinds: readyKinds(config),
+      agent: () => agentToWait(config, gateway, owner.user.id),
+      startAgent: ({ link, timeScale }, waitingFor, signal) => {
+        const timeoutMs = AGENT_START_MS * timeScale
+        const { exclude } = settings
+        return startWaitingAgent({ link, agent: agents['claude-code'], ...waitingFor, exclude, timeoutMs, signal })
+      },
+      capacity: settings,
+      idleMs: config.ready.idleSeconds * 1000,
+      freeMemory: () => process.availableMemory() / totalmem(),
+      log,
+    }),
+  )
   const tasks = stack.use(
     createTasks({
       database,
       events,
       blobs,
       machines,
-      pool: { take: () => undefined, has: () => false },
+      pool,
       gateway,
       agents,
       settings,
@@ -195,6 +223,26 @@ function templateOptions({ template, cacheDir }: Config, identity: Identity): Ma
     severalUsers: async () => (await identity.listUsers()).length > 1,
     warm: template.warm,
   }
+}
+
+/** What is kept ready: of the plain template, and of those that are named. */
+function readyKinds({ ready, template }: Config): ReadyKind[] {
+  if (!template.enabled) return []
+  const { memoryMib, vcpus } = ready
+  const named = Object.entries(ready.templates).map(([name, { machines, claude }]) => ({
+    template: name,
+    memoryMib,
+    vcpus,
+    machines,
+    agents: claude,
+  }))
+  return [{ template: null, memoryMib, vcpus, machines: ready.machines, agents: ready.claude }, ...named]
+}
+
+/** With what Claude Code is started to wait: the placeholder of the owner's credential serves everybody with one of the same kind. */
+function agentToWait({ ready }: Config, gateway: Gateway, ownerId: string): WaitingFor | undefined {
+  const credentialKind = gateway.credentialKind(ownerId)
+  return credentialKind && { model: ready.model ?? null, credentialKind }
 }
 
 /** The way out of a machine in which a template is made: the owner's. */

@@ -4,8 +4,7 @@ import type { MachineInfo } from '../contracts/machine.ts'
 import type { Gateway } from '../gateway/types.ts'
 import type { GuestLink } from '../link/types.ts'
 import { runCommand, streamCommand } from './exec.ts'
-import { NOBODY } from './machines.ts'
-import type { MachineAccess, MachineLease, Machines } from './types.ts'
+import { NOBODY, type MachineAccess, type MachineLease, type Machines } from './types.ts'
 
 /** Files are streamed, so this bounds time and disk of a client, not memory here. */
 const MAX_FILE_BYTES = 4 * 1024 ** 3
@@ -115,9 +114,12 @@ export function createMachineAccess({ machines, gateway, capacity }: MachineAcce
       return get(userId, id)
     },
     exec: (userId, id, request, signal) => withLink(userId, id, signal, (link) => runCommand(link, request, signal)),
-    async *execStream(userId, id, request, signal) {
-      using lease = await leased(userId, id, signal)
-      yield* streamCommand(lease.machine.link, request, signal)
+    execStream(userId, id, request, signal) {
+      get(userId, id) // a refusal comes before the stream does
+      return (async function* () {
+        using lease = await leased(userId, id, signal)
+        yield* streamCommand(lease.machine.link, request, signal)
+      })()
     },
     // The lease ends when the body begins: a file that is long on its way keeps its machine by being read.
     readFile: (userId, id, path, signal) =>

@@ -17,7 +17,17 @@ import { MachineRecord } from './record.ts'
 import { reopenMachine, startMachine, type Origin, type StartContext } from './start-machine.ts'
 import { TemplateService, type TemplatesOptions } from './templates/templates.ts'
 import { warmUp, type BakeOptions } from './templates/warm-up.ts'
-import type { Engine, Machine, MachineLease, MachineOptions, Machines, MachineUse } from './types.ts'
+import {
+  NOBODY,
+  type Engine,
+  type Machine,
+  type MachineLease,
+  type MachineOptions,
+  type Machines,
+  type MachineUse,
+} from './types.ts'
+
+export { NOBODY } from './types.ts'
 
 export interface MachinesOptions {
   database: Database
@@ -44,9 +54,6 @@ export interface MachinesOptions {
 export interface WarmEgress extends AsyncDisposable {
   accept: NonNullable<MachineUse['egress']>
 }
-
-/** Owns machines that nobody has asked for yet: ready ones, and those that become templates. No user has this id. */
-export const NOBODY = 'u_000000000000'
 
 interface Entry {
   record: MachineRecord

@@ -1,8 +1,15 @@
 import { VivariumError } from '../contracts/errors.ts'
 import { DEFAULT_TEMPLATE } from '../contracts/template.ts'
 import type { Logger } from '../telemetry/types.ts'
-import { NOBODY } from './machines.ts'
-import type { Machine, Machines, ReadyMachine, ReadyPool, ReadyWish, WaitingAgent } from './types.ts'
+import {
+  NOBODY,
+  type Machine,
+  type Machines,
+  type ReadyMachine,
+  type ReadyPool,
+  type ReadyWish,
+  type WaitingAgent,
+} from './types.ts'
 
 /** What an agent that waits was started with. */
 export type WaitingFor = NonNullable<ReadyWish['agent']>

@@ -123,6 +123,9 @@ export interface Engine {
   adopt(spec: VmmSpec, identity: ProcessIdentity): Promise<Vmm | undefined>
 }
 
+/** Owns machines that nobody has asked for yet: ready ones, and those that become templates. No user has this id. */
+export const NOBODY = 'u_000000000000'
+
 /** Whose machine it is, and where its guest's way out leads. */
 export interface MachineUse {
   userId: string
@@ -253,8 +256,6 @@ export interface ReadyPool extends AsyncDisposable {
    * waiting agent is only given to those who can use that.
    */
   take(wish: ReadyWish): ReadyMachine | undefined
-  /** Whether a machine is one of the pool's, from its start until it is taken. */
-  has(id: string): boolean
 }
 
 /**
