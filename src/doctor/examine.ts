@@ -8,6 +8,7 @@ import type { Images } from '../images/types.ts'
 import type { Engine, EngineProbe } from '../machines/types.ts'
 
 import type { Check, Report } from './types.ts'
+import { checkVault } from './vault.ts'
 
 /** What the doctor looks at. */
 export interface DoctorHost {
@@ -32,7 +33,7 @@ export async function examine(host: DoctorHost, signal?: AbortSignal): Promise<R
     checkTools(host.tools),
     checkImage(image?.manifest),
     ...checkEngines(host, probes, chosen),
-    checkCredential(host.config),
+    ...checkVault(host.config),
     checkMemory(),
     await checkDisk(host.config.home),
     checkUser(),
@@ -107,17 +108,6 @@ function checkEngines(host: DoctorHost, probes: readonly EngineProbe[], chosen: 
       ? { name: 'engine', status: 'missing', detail: `no engine works for "${host.config.engine}"`, fix: null }
       : { name: 'engine', status: 'ok', detail: `${chosen.name} will be used`, fix: null }
   return [...checks, verdict]
-}
-
-function checkCredential({ credentials }: Config): Check {
-  const name = 'model credential'
-  if (credentials.apiKey !== undefined)
-    return { name, status: 'ok', detail: 'ANTHROPIC_API_KEY is set; it stays on the host', fix: null }
-  if (credentials.oauthToken !== undefined)
-    return { name, status: 'ok', detail: 'CLAUDE_CODE_OAUTH_TOKEN is set; it stays on the host', fix: null }
-  const detail =
-    'neither ANTHROPIC_API_KEY nor CLAUDE_CODE_OAUTH_TOKEN is set where this command runs: only shell tasks can run'
-  return { name, status: 'warning', detail, fix: null }
 }
 
 function checkMemory(): Check {
