@@ -138,6 +138,15 @@ test('the model API is reached under its own name, bodies arrive whole', async (
   expect(await text(response)).toBe('anthropic.upstream /v1/messages?beta=true true')
 })
 
+test('upstreams are asked by what they are called, the path as it was written', async () => {
+  answer = (stream, headers) => {
+    stream.respond({ ':status': 200 })
+    stream.end(`${headers[':authority']} ${headers[':path']}`)
+  }
+  const response = await ask({ port: agent.upstreamPort, path: '/npm/@acme%2fx/../y?z' })
+  expect(await text(response)).toBe('local.upstream /npm/@acme%2fx/../y?z')
+})
+
 test('server-sent events arrive when they happen', async () => {
   const streams: ServerHttp2Stream[] = []
   answer = (stream) => {

@@ -20,7 +20,11 @@ const kernel = ownsMachine ? new Kernel() : undefined
 if (kernel !== undefined) void ownBootId(kernel)
 const egress = new EgressLink()
 // Before anything is started that is told of them.
-const ports = await listenForPrograms(egress, { proxy: options.proxyPort, anthropic: options.anthropicPort })
+const ports = await listenForPrograms(egress, {
+  proxy: options.proxyPort,
+  anthropic: options.anthropicPort,
+  upstreams: options.upstreamPort,
+})
 const streams = {
   control: new KeptStream('control', dialer(options.transport, 'control'), (socket) => serveControl(socket)),
   egress: new KeptStream('egress', dialer(options.transport, 'egress'), (socket) => egress.serve(socket)),

@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util'
-import { GUEST_ANTHROPIC_PORT, GUEST_PROXY_PORT } from '../src/link/constants.ts'
+import { GUEST_ANTHROPIC_PORT, GUEST_PROXY_PORT, GUEST_UPSTREAM_PORT } from '../src/link/constants.ts'
 import { cgroupMount } from './execs/tracking.ts'
 
 /** How the agent runs, fully defaulted. */
@@ -14,6 +14,7 @@ export interface AgentOptions {
   cgroupDir: string | undefined
   proxyPort: number
   anthropicPort: number
+  upstreamPort: number
 }
 
 /** Parses the command line; throws on what it does not know. */
@@ -28,6 +29,7 @@ export function parseOptions(argv: string[]): AgentOptions {
       cgroup: { type: 'string' },
       'proxy-port': { type: 'string', default: String(GUEST_PROXY_PORT) },
       'anthropic-port': { type: 'string', default: String(GUEST_ANTHROPIC_PORT) },
+      'upstream-port': { type: 'string', default: String(GUEST_UPSTREAM_PORT) },
     },
   })
   if (values.device === (values.connect !== undefined)) throw new Error('give either --device or --connect FOLDER')
@@ -38,5 +40,6 @@ export function parseOptions(argv: string[]): AgentOptions {
     cgroupDir: values.cgroup ?? (values.device ? cgroupMount() : undefined),
     proxyPort: Number(values['proxy-port']),
     anthropicPort: Number(values['anthropic-port']),
+    upstreamPort: Number(values['upstream-port']),
   }
 }

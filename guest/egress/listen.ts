@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { ANTHROPIC_AUTHORITY } from '../../src/link/constants.ts'
+import { ANTHROPIC_AUTHORITY, UPSTREAMS_AUTHORITY } from '../../src/link/constants.ts'
 import { forward, refuse, type Target } from './forward.ts'
 import type { EgressLink } from './session.ts'
 import { tunnel } from './tunnel.ts'
@@ -21,21 +21,28 @@ function listenOn(server: Server, port: number): Promise<number> {
   return once(server, 'listening').then(() => (server.address() as AddressInfo).port)
 }
 
-/** Listens for the guest's programs: an ordinary proxy, and the model's API. Resolves with the ports in use. */
-export async function listenForPrograms(link: EgressLink, ports: { proxy: number; anthropic: number }) {
+/** A server whose every request goes to one authority of the gateway, with the path it was asked for. */
+function serverFor(link: EgressLink, authority: string): Server {
+  return createServer(SETTINGS, (request: IncomingMessage, response: ServerResponse) => {
+    void forward(link, request, response, { scheme: 'https', authority, path: request.url ?? '/' })
+  })
+}
+
+/** Listens for the guest's programs: an ordinary proxy, the model's API, and upstreams. Resolves with the ports in use. */
+export async function listenForPrograms(
+  link: EgressLink,
+  ports: { proxy: number; anthropic: number; upstreams: number },
+) {
   const proxy = createServer(SETTINGS, (request: IncomingMessage, response: ServerResponse) => {
     const target = absoluteTarget(request)
     if (target === undefined) refuse(response, 400, 'This is a proxy: ask for an absolute http URL, or CONNECT.')
     else void forward(link, request, response, target)
   })
   proxy.on('connect', (request, socket, head) => void tunnel(link, request.url ?? '', socket, head))
-  const anthropic = createServer(SETTINGS, (request: IncomingMessage, response: ServerResponse) => {
-    const target: Target = { scheme: 'https', authority: ANTHROPIC_AUTHORITY, path: request.url ?? '/' }
-    void forward(link, request, response, target)
-  })
-  const [proxyPort, anthropicPort] = await Promise.all([
+  const [proxyPort, anthropicPort, upstreamPort] = await Promise.all([
     listenOn(proxy, ports.proxy),
-    listenOn(anthropic, ports.anthropic),
+    listenOn(serverFor(link, ANTHROPIC_AUTHORITY), ports.anthropic),
+    listenOn(serverFor(link, UPSTREAMS_AUTHORITY), ports.upstreams),
   ])
-  return { proxyPort, anthropicPort }
+  return { proxyPort, anthropicPort, upstreamPort }
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { EngineName } from '../contracts/machine.ts'
-import { HostRule } from '../contracts/network.ts'
+import { HostRule, NetworkPolicy, RouteRule, UpstreamName } from '../contracts/network.ts'
+import { SecretName } from '../contracts/secret.ts'
 import { TemplateName } from '../contracts/template.ts'
 
 export const LogLevel = z.enum(['debug', 'info', 'warn', 'error'])
@@ -16,6 +17,43 @@ const packageName = z.string().regex(/^@?[A-Za-z0-9][A-Za-z0-9+._/@-]*$/, 'must 
 const usd = z.number().min(0)
 
 const PeriodBudget = z.strictObject({ dayUsd: usd.default(0), monthUsd: usd.default(0) })
+
+/** A server that guests reach at `http://127.0.0.1:3130/NAME/`, with a credential that the gateway adds. */
+export const UpstreamSetting = z.strictObject({
+  name: UpstreamName.refine((name) => name !== 'anthropic' && name !== 'local', 'is taken: choose another name'),
+  /** Where requests go; its path stands before theirs. */
+  url: z
+    .url({ protocol: /^https?$/ })
+    .refine((url) => !/[@?#]/.test(url), 'must hold no user, query or fragment: give a credential as a secret'),
+  /** The credential: a header field with a stored secret in it. */
+  inject: z
+    .strictObject({
+      header: z
+        .string()
+        .regex(/^[A-Za-z0-9-]{1,64}$/, 'must be the name of a header field')
+        .refine(
+          (name) => !/^(?:host|connection|content-length|transfer-encoding|upgrade|te)$/i.test(name),
+          'is not for this',
+        )
+        .transform((name) => name.toLowerCase())
+        .default('authorization'),
+      /** The user's own counts before a shared one. */
+      secret: SecretName,
+      /** What stands in the field; what follows `Basic ` is encoded. */
+      format: z
+        .string()
+        .max(1000)
+        .regex(
+          /^[\x20-\x7e]*\{secret\}[\x20-\x7e]*$/,
+          'must be printable ASCII with {secret} in it, e.g. "Bearer {secret}"',
+        )
+        .default('Bearer {secret}'),
+    })
+    .optional(),
+  /** Requests that it takes; all of them unless given. */
+  allow: z.array(RouteRule).default([{ method: '*', path: '/**' }]),
+})
+export type UpstreamSetting = z.infer<typeof UpstreamSetting>
 
 /** The settings file `vivarium.json`. Every field has a default, so that an empty file is a valid one. */
 export const Settings = z.strictObject({
@@ -42,22 +80,17 @@ export const Settings = z.strictObject({
     .prefault({}),
   network: z
     .strictObject({
-      /** Hosts that every machine may reach, besides the package registries this host is configured for. */
-      allow: z
-        .array(HostRule)
-        .default([
-          'github.com',
-          '*.github.com',
-          '*.githubusercontent.com',
-          'pypi.org',
-          'files.pythonhosted.org',
-          'crates.io',
-          '*.crates.io',
-          'proxy.golang.org',
-          'sum.golang.org',
-        ]),
+      /** What every machine may reach. */
+      allow: z.array(HostRule).default(['packages', 'github']),
+      /** By user name: adds to that for one user's machines, or replaces it where `none` stands in it. */
+      users: z.record(z.string().min(1).max(64), NetworkPolicy).default({}),
     })
     .prefault({}),
+  upstreams: z
+    .array(UpstreamSetting)
+    .max(100)
+    .default([])
+    .refine((list) => new Set(list.map(({ name }) => name)).size === list.length, 'must have names of their own'),
   /** Dollars (UTC days and months) after which model requests are refused; 0 is no limit. A task has its own besides (`maxCostUsd`). */
   budgets: z
     .strictObject({

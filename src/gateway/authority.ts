@@ -9,6 +9,9 @@ export interface Destination {
 
 const HOST_NAME = /^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*$/
 
+/** What resolvers take for an IPv4 address: decimal, octal, hexadecimal, shortened (WHATWG URL, "ends in a number"). */
+const ENDS_IN_NUMBER = /(?:^|\.)(?:\d+|0x[0-9a-f]*)$/
+
 /** Reads `host`, `host:port`, `[v6]` or `[v6]:port`; undefined where it is none of them. `port` is undefined where none is named. */
 export function splitAuthority(authority: string): { host: string; port: number | undefined } | undefined {
   const match = /^(?:\[(?<v6>[0-9A-Fa-f:.]{2,45})\]|(?<name>[^:[\]]{1,254}))(?::(?<port>\d{1,5}))?$/.exec(authority)
@@ -18,7 +21,8 @@ export function splitAuthority(authority: string): { host: string; port: number 
   if (port !== undefined && (port < 1 || port > 65_535)) return undefined
   if (v6 !== undefined) return isIP(v6) === 6 ? { host: canonicalAddress(v6), port } : undefined
   const host = name.toLowerCase().replace(/\.$/, '')
-  return HOST_NAME.test(host) && host.length <= 253 ? { host, port } : undefined
+  const isName = HOST_NAME.test(host) && host.length <= 253 && (isIP(host) === 4 || !ENDS_IN_NUMBER.test(host))
+  return isName ? { host, port } : undefined
 }
 
 /** A whole destination, e.g. of a CONNECT request; undefined where it can't be read or no port is known. */

@@ -71,6 +71,11 @@ export async function dial(
   socket.on('error', () => undefined)
   try {
     await once(socket, 'connect', { signal: ended })
+    const reached = socket.remoteAddress
+    if (reached === undefined || !allowed.includes(canonicalAddress(reached))) {
+      socket.destroy()
+      return failed(`${formatAuthority(destination)} can't be reached: connected to ${reached ?? 'nothing'}.`)
+    }
     return { kind: 'connected', socket, rule: decision.rule }
   } catch (error) {
     socket.destroy()

@@ -15,11 +15,18 @@ export async function forward(
   way: Way,
   signal: AbortSignal,
 ): Promise<void> {
-  const method = headers[':method'] ?? 'GET'
+  const method = headers[':method'] ?? ''
   const authority = headers[':authority'] ?? ''
-  if (headers[':scheme'] !== 'http') return answerText(stream, 400, 'Use CONNECT for anything but http.')
+  const path = headers[':path'] ?? ''
   const destination = parseAuthority(authority, 80)
-  if (destination === undefined) return answerText(stream, 400, 'The request names no host.')
+  if (destination === undefined) {
+    way.unreadable(authority)
+    return answerText(stream, 400, 'The request names no host, or an address not in its usual notation.')
+  }
+  if (headers[':scheme'] !== 'http') return answerText(stream, 400, 'Use CONNECT for anything but http.')
+  // Node writes any method in capitals, so that `connect` would open a tunnel; a whole URL as path would ask for another host.
+  if (!/^[A-Z][A-Z-]*$/.test(method) || method === 'CONNECT' || !(path.startsWith('/') || path === '*'))
+    return answerText(stream, 400, 'Only a method in capitals and a path can be forwarded.')
   const dialled = await dial(destination, way, signal)
   if (dialled.kind !== 'connected') return answerText(stream, ...way.refusal(destination, dialled))
 
@@ -31,7 +38,6 @@ export async function forward(
       host: authority,
       connection: 'close',
     }
-    const path = headers[':path'] ?? '/'
     const request = httpRequest({ createConnection: () => socket, method, path, headers: outgoing })
     const response = await exchange(stream, request, new PassThrough())
     await passAnswer(stream, response, { method })

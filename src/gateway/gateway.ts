@@ -8,20 +8,29 @@ import type { CredentialSource } from './credentials.ts'
 import { limitLookups, systemResolve, type Resolve } from './dial.ts'
 import { Holds } from './holds.ts'
 import { Ledger } from './ledger.ts'
+import { levelsOf, type NetworkSettings } from './levels.ts'
 import { ModelUpstream } from './model.ts'
 import { Policy } from './policy.ts'
+import { DEFAULT_LIMITS } from './limits.ts'
 import { PriceTable } from './price-table.ts'
 import { Session } from './session.ts'
 import { Spending } from './spending.ts'
 import type { EgressContext, EgressSession, Gateway } from './types.ts'
+import { Upstreams, type UpstreamSet } from './upstreams/serve.ts'
 import { Way } from './way.ts'
 
 export interface GatewayOptions {
-  config: Pick<Config, 'anthropic' | 'network'> & Partial<Pick<Config, 'budgets' | 'prices' | 'limits'>>
+  config: Pick<Config, 'anthropic'> & { network: NetworkSettings } & Partial<
+      Pick<Config, 'budgets' | 'prices' | 'limits'>
+    >
   database: Database
   credentials: CredentialSource
-  /** Package registries this host is configured for: every machine may reach them. */
+  /** Package registries this host is configured for: what the preset `packages` opens. */
   registries: readonly Destination[]
+  /** Servers with a credential of ours. */
+  upstreams?: UpstreamSet
+  /** By which the settings know a user. */
+  userName?: (userId: string) => string | undefined
   /**
    * Whether a user's own rules may open private addresses, such as services on this host: true for those who could reach
    * them without us.
@@ -43,13 +52,14 @@ export function createGateway(options: GatewayOptions): Gateway {
   function open(context: EgressContext): EgressSession {
     const { machineId, taskId, userId } = context
     const log = options.log.child({ machineId, taskId })
-    const policy = new Policy({
-      settings: config.network.allow,
-      task: context.policy?.allow ?? [],
+    const levels = levelsOf({
+      settings: config.network,
+      upstreams: options.upstreams?.named ?? [],
+      userName: options.userName?.(userId),
+      task: context.policy,
       taskIsTrusted: options.isTrusted(userId),
-      registries: options.registries,
-      isOwnAddress,
     })
+    const policy = new Policy({ levels, packages: options.registries, isOwnAddress })
     const ledger = new Ledger(context, { database, budgets, log, now })
     const model = new ModelUpstream({
       url: config.anthropic.upstream,
@@ -64,7 +74,8 @@ export function createGateway(options: GatewayOptions): Gateway {
       now,
     })
     const way = new Way(policy, limitLookups(options.resolve ?? systemResolve), context.onEgress)
-    return new Session({ model, way, ledger, log })
+    const upstreams = options.upstreams && new Upstreams(options.upstreams, { userId, machineId, taskId }, way)
+    return new Session({ model, upstreams, way, ledger, limits: config.limits ?? DEFAULT_LIMITS, log })
   }
 
   return { open, credentialKind: (userId) => credentials.kind(userId) }

@@ -2,6 +2,20 @@
  * Bounds on what one machine can cost the host. All are per session, so that a hostile guest uses up its own.
  */
 
+/** What the settings allow one machine; 0 is no limit. */
+export interface MachineLimits {
+  /** Connections and requests at once. */
+  connections: number
+  /** Both directions together. */
+  mbitPerSecond: number
+  requestsPerMinute: number
+}
+
+export const DEFAULT_LIMITS: MachineLimits = { connections: 256, mbitPerSecond: 0, requestsPerMinute: 0 }
+
+/** What may be used at once of bandwidth and requests, in seconds' worth of it. */
+export const BURST_SECONDS = { bytes: 0.25, requests: 60 }
+
 /** Unread bytes that one stream of a guest may hold in the host's memory: 64 MiB at MAX_CONCURRENT_STREAMS. */
 export const RECEIVE_WINDOW_BYTES = 256 * 1024
 

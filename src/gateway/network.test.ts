@@ -7,8 +7,10 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { openDatabase, type Database } from '../store/database.ts'
 import { preambleLine } from '../link/scanner.ts'
 import { createLogger } from '../telemetry/logger.ts'
+import { vaultCredentials } from './credentials.ts'
 import { createGateway } from './gateway.ts'
 import { answerOn, connectGuest, connectRaw, connectSocket, type TestGuest } from './test-guest.ts'
+import { testSecrets } from './test-secrets.ts'
 import type { EgressDecision } from './types.ts'
 
 let database: Database
@@ -34,7 +36,7 @@ function open(
   const gateway = createGateway({
     config: { anthropic: { upstream: 'http://127.0.0.1:1' }, network: { allow: [] } },
     database,
-    credentials: () => undefined,
+    credentials: vaultCredentials(testSecrets({})),
     registries: given.registry === undefined ? [] : [given.registry],
     isTrusted: () => true,
     log: createLogger('error'),
@@ -176,6 +178,7 @@ test('the address that was checked is the one connected to: a name that changes 
 test('a registry of this host may have a private address', async () => {
   const port = await serve((_request, response) => response.end('packages'))
   const { guest } = open({
+    allow: ['packages'],
     registry: { host: 'npm.corp.example', port },
     names: { 'npm.corp.example': () => ['127.0.0.1'] },
   })

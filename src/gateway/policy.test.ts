@@ -1,15 +1,17 @@
 import { expect, test } from 'vitest'
-import { Policy, type PolicyInput } from './policy.ts'
+import { splitAuthority } from './authority.ts'
+import { Policy, type Level, type PolicyInput } from './policy.ts'
 
-function policy(input: Partial<PolicyInput>): Policy {
-  return new Policy({
-    settings: [],
-    task: [],
-    taskIsTrusted: false,
-    registries: [],
-    isOwnAddress: () => false,
-    ...input,
-  })
+/** The settings' level and a task's, whose author has no trust. */
+type Given = Partial<PolicyInput> & { settings?: string[]; task?: string[]; taskIsTrusted?: boolean }
+
+function policy({ settings = [], task = [], taskIsTrusted = false, ...input }: Given): Policy {
+  const levels = [level(settings, true), level(task, taskIsTrusted)]
+  return new Policy({ levels, packages: [], isOwnAddress: () => false, ...input })
+}
+
+function level(allow: string[], isTrusted = false, upstreams: Level['upstreams'] = {}): Level {
+  return { allow, upstreams, isTrusted }
 }
 
 const at = (host: string, port = 443) => ({ host, port })
@@ -40,7 +42,7 @@ test('ports other than 80 and 443 must be named', () => {
 })
 
 test('a registry of this host is allowed at its own port, wherever it stands', () => {
-  const rules = policy({ registries: [at('npm.corp.example', 4873)] })
+  const rules = policy({ settings: ['packages'], packages: [at('npm.corp.example', 4873)] })
   expect(rules.decide(at('npm.corp.example', 4873))).toEqual({ allowed: true, rule: 'registry npm.corp.example' })
   expect(rules.decide(at('npm.corp.example', 443)).allowed).toBe(false)
   expect(rules.decideAddress(at('npm.corp.example', 4873), '10.0.0.7').allowed).toBe(true)
@@ -88,4 +90,65 @@ test('a task of a user without trust opens no private address', () => {
 test('an unreadable rule opens nothing', () => {
   const rules = policy({ settings: ['', '*', '*.', 'a b', 'http://a.example', 'a.example:0', 'a.example:99999'] })
   for (const host of ['a.example', 'a', '*', '']) expect(rules.decide(at(host)).allowed).toBe(false)
+})
+
+test('numbers that resolvers take for addresses are no names, whatever is allowed', () => {
+  for (const spelling of ['2130706433', '0x7f000001', '017700000001', '127.1', '127.0.0.01', '0x7f.1', 'a.1', '1.'])
+    expect(splitAuthority(spelling)).toBeUndefined()
+  for (const name of ['127.0.0.1', '1a.example', 'x1', '1.example', '0xfg']) expect(splitAuthority(name)).toBeDefined()
+})
+
+test('presets stand for what this host is configured for, for GitHub, for the whole public web', () => {
+  const packages = [at('deb.example', 80), at('npm.corp.example', 4873)]
+  const rules = policy({ task: ['packages', 'github'], packages })
+  expect(rules.decide(at('deb.example', 80)).allowed).toBe(true)
+  expect(rules.decideAddress(at('npm.corp.example', 4873), '10.0.0.7').allowed).toBe(true)
+  for (const host of ['github.com', 'codeload.github.com', 'raw.githubusercontent.com'])
+    expect(rules.decide(at(host))).toEqual({ allowed: true, rule: 'allow github' })
+  expect(rules.decide(at('github.com.evil.example')).allowed).toBe(false)
+  const all = policy({ task: ['all'], taskIsTrusted: true })
+  expect(all.decide(at('anything.example')).allowed).toBe(true)
+  expect(all.decide(at('anything.example', 25)).allowed).toBe(false)
+  expect(all.decideAddress(at('anything.example'), '10.0.0.1').allowed).toBe(false)
+  expect(all.decideAddress(at('127.0.0.1'), '127.0.0.1').allowed).toBe(false)
+})
+
+test('a host with the name of a preset is meant where a port is named', () => {
+  expect(policy({ settings: ['github:443'] }).decide(at('github')).allowed).toBe(true)
+  expect(policy({ settings: ['github:443'] }).decide(at('github.com')).allowed).toBe(false)
+})
+
+test('each level adds to the broader ones; `none` in one drops what they allow, and nothing of its own', () => {
+  const decide = (...lists: string[][]) => {
+    const rules = new Policy({ levels: lists.map((list) => level(list)), packages: [], isOwnAddress: () => false })
+    return ['a.example', 'b.example', 'c.example'].map((host) => rules.decide(at(host)).allowed)
+  }
+  expect(decide(['a.example'], ['b.example'], ['c.example'])).toEqual([true, true, true])
+  expect(decide(['a.example'], ['none', 'b.example'], ['c.example'])).toEqual([false, true, true])
+  expect(decide(['a.example'], ['b.example'], ['c.example', 'none'])).toEqual([false, false, true])
+  expect(decide(['none', 'a.example'], [], [])).toEqual([true, false, false])
+  expect(decide(['a.example'], ['none'], ['none'])).toEqual([false, false, false])
+})
+
+test('an upstream is open by its own name, or by the host it leads to, which its name alone does not open', () => {
+  const byName = policy({ task: ['upstream:jira', 'anthropic'] })
+  expect(byName.decideUpstream('jira', at('jira.example'))).toEqual({ allowed: true, rule: 'upstream jira' })
+  expect(byName.decideUpstream('anthropic').allowed).toBe(true)
+  expect(byName.decide(at('jira.example')).allowed).toBe(false)
+  const byHost = policy({ task: ['jira.example'] })
+  expect(byHost.decideUpstream('jira', at('jira.example')).allowed).toBe(true)
+  expect(byHost.decideUpstream('jira', at('jira.example', 8443)).advice).toContain('--allow upstream:jira')
+  expect(byHost.decideUpstream('anthropic').allowed).toBe(false)
+})
+
+test('what an upstream takes is narrowed by every level that says so, also by one whose list is dropped', () => {
+  const get = [{ method: 'GET' as const, path: '/**' }]
+  const none: Level = level(['none'])
+  const rules = new Policy({
+    levels: [level([], true), level([], true, { jira: get }), none, level([], false, { jira: [] })],
+    packages: [],
+    isOwnAddress: () => false,
+  })
+  expect(rules.routesOf('jira')).toEqual([get, []])
+  expect(rules.routesOf('constructor')).toEqual([])
 })

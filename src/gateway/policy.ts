@@ -1,35 +1,23 @@
-import { isIP } from 'node:net'
+import type { RouteRule } from '../contracts/network.ts'
 import { canonicalAddress, isPublicAddress } from './addresses.ts'
-import { splitAuthority, type Destination } from './authority.ts'
+import type { Destination } from './authority.ts'
+import { matches, rulesOf, WEB_PORTS, type HostRule, type Rule } from './rules.ts'
 
-/** Ports that a rule without one opens. */
-const WEB_PORTS: readonly number[] = [80, 443]
-
-/** Which addresses a rule's host may resolve to. */
-type Reach = 'public' | 'any'
-
-interface Rule {
-  /** An exact host, or a suffix that begins with a dot. */
-  host: string
-  ports: readonly number[]
-  /**
-   * `any` for the registries of this host (company mirrors have private addresses) and for trusted rules that name an IP
-   * address or `localhost` itself: whoever writes those means that machine.
-   */
-  reach: Reach
-  /** For people, e.g. `allow *.github.com`. */
-  label: string
+/** The rules of one level: of all machines, of a user, of a task. */
+export interface Level {
+  /** Rules as people write them; `none` among them drops what broader levels allow. */
+  allow: readonly string[]
+  /** Of what an upstream takes anyway, only this, by its name. */
+  upstreams: Readonly<Record<string, readonly RouteRule[]>>
+  /** Whether its rules may open private addresses: who wrote them could reach those without us. */
+  isTrusted: boolean
 }
 
 export interface PolicyInput {
-  /** What the settings allow every machine. */
-  settings: readonly string[]
-  /** What this task asked for. */
-  task: readonly string[]
-  /** Whether the task's rules may open private addresses: its user could reach them without us. */
-  taskIsTrusted: boolean
-  /** Package registries this host is configured for. */
-  registries: readonly Destination[]
+  /** From the broadest to the narrowest. */
+  levels: readonly Level[]
+  /** Package registries this host is configured for: what `packages` stands for. */
+  packages: readonly Destination[]
   /** Whether an address is this host's own. */
   isOwnAddress: (address: string) => boolean
 }
@@ -45,33 +33,31 @@ export interface Decision {
 /** What one machine may reach: nothing, but for rules that name it. */
 export class Policy {
   readonly #rules: Rule[]
+  readonly #hosts: HostRule[]
+  readonly #levels: readonly Level[]
   readonly #isOwnAddress: (address: string) => boolean
 
-  constructor(input: PolicyInput) {
-    this.#isOwnAddress = input.isOwnAddress
-    const registries = input.registries.map((registry) => ({
-      host: registry.host,
-      ports: [registry.port],
-      reach: 'any' as const,
-      label: `registry ${registry.host}`,
-    }))
-    const settings = input.settings.flatMap((text) => parseRule(text, true) ?? [])
-    const task = input.task.flatMap((text) => parseRule(text, input.taskIsTrusted) ?? [])
-    this.#rules = [...registries, ...settings, ...task]
+  constructor({ levels, packages, isOwnAddress }: PolicyInput) {
+    this.#isOwnAddress = isOwnAddress
+    this.#levels = levels
+    const broadest = Math.max(
+      0,
+      levels.findLastIndex(({ allow }) => allow.includes('none')),
+    )
+    const counting = levels.slice(broadest)
+    this.#rules = counting.flatMap(({ allow, isTrusted }) =>
+      allow.flatMap((text) => rulesOf(text, { isTrusted, packages })),
+    )
+    this.#hosts = this.#rules.filter((rule) => rule.kind === 'host')
   }
 
   /** Decides by name, before anything is resolved. */
   decide({ host, port }: Destination): Decision {
-    const named = this.#rules.filter((rule) => matches(rule, host))
+    const named = this.#hosts.filter((rule) => matches(rule, host))
     const rule = named.find(({ ports }) => ports.includes(port))
     if (rule !== undefined) return { allowed: true, rule: rule.label }
     const ask = WEB_PORTS.includes(port) ? host : `${host}:${port}`
-    const what = named.length > 0 ? `Port ${port} of ${host}` : `Host ${host}`
-    return {
-      allowed: false,
-      rule: 'deny by default',
-      advice: `${what} is not on this task's allow-list; whoever starts the task can open it with --allow ${ask}.`,
-    }
+    return denied(named.length > 0 ? `Port ${port} of ${host}` : `Host ${host}`, ask)
   }
 
   /** Decides about an address that an allowed host has resolved to. */
@@ -79,7 +65,7 @@ export class Policy {
     const isOwn = this.#isOwnAddress(address)
     if (isPublicAddress(address) && !isOwn) return { allowed: true, rule: 'public address' }
     const canonical = canonicalAddress(address)
-    const rule = this.#rules.find(
+    const rule = this.#hosts.find(
       (rule) => rule.reach === 'any' && rule.ports.includes(port) && (matches(rule, host) || rule.host === canonical),
     )
     if (rule !== undefined) return { allowed: true, rule: rule.label }
@@ -89,23 +75,25 @@ export class Policy {
       advice: `${host} has ${isOwn ? "this host's" : 'the private'} address ${canonical}; the settings of this server can open it by naming the address itself in network.allow.`,
     }
   }
+
+  /** Decides whether an upstream may be asked at all: by a rule that names it, or one that opens the host it leads to. */
+  decideUpstream(name: string, leadsTo?: Destination): Decision {
+    const isNamed = this.#rules.some((rule) => rule.kind === 'upstream' && rule.name === name)
+    if (isNamed || (leadsTo !== undefined && this.decide(leadsTo).allowed))
+      return { allowed: true, rule: `upstream ${name}` }
+    return denied(`The upstream ${name}`, name === 'anthropic' ? name : `upstream:${name}`)
+  }
+
+  /** Requests that an upstream takes of this machine: each list must have one that matches. */
+  routesOf(name: string): (readonly RouteRule[])[] {
+    return this.#levels.flatMap(({ upstreams }) => (Object.hasOwn(upstreams, name) ? [upstreams[name] ?? []] : []))
+  }
 }
 
-function matches(rule: Rule, host: string): boolean {
-  return rule.host.startsWith('.') ? host.endsWith(rule.host) && isIP(host) === 0 : rule.host === host
-}
-
-/** Undefined for a text that is no rule: an unreadable one must open nothing. */
-function parseRule(text: string, trusted: boolean): Rule | undefined {
-  const isSuffix = text.startsWith('*.')
-  const parts = splitAuthority(isSuffix ? text.slice(2) : text)
-  if (parts === undefined) return undefined
-  const { host, port } = parts
-  const namesMachine = !isSuffix && (isIP(host) !== 0 || host === 'localhost' || host.endsWith('.localhost'))
+function denied(what: string, ask: string): Decision {
   return {
-    host: isSuffix ? `.${host}` : host,
-    ports: port === undefined ? WEB_PORTS : [port],
-    reach: trusted && namesMachine ? 'any' : 'public',
-    label: `allow ${text}`,
+    allowed: false,
+    rule: 'deny by default',
+    advice: `${what} is not on this task's allow-list; whoever starts the task can open it with --allow ${ask}.`,
   }
 }

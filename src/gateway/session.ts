@@ -2,51 +2,72 @@ import { constants, performServerHandshake, type IncomingHttpHeaders, type Serve
 import type { Duplex } from 'node:stream'
 import { toVivariumError } from '../contracts/errors.ts'
 import { startSession } from '../link/preamble.ts'
-import { ANTHROPIC_AUTHORITY, MAX_CONCURRENT_STREAMS } from '../link/protocol.ts'
+import { ANTHROPIC_AUTHORITY } from '../link/protocol.ts'
 import type { Logger } from '../telemetry/types.ts'
-import { answerText } from './answer.ts'
+import { answerApiError, answerText } from './answer.ts'
 import { forward } from './forward.ts'
 import type { Ledger } from './ledger.ts'
 import {
+  BURST_SECONDS,
   IDLE_TIMEOUT_MS,
   MAX_HEADER_BYTES,
   MAX_HEADER_PAIRS,
   PREAMBLE_TIMEOUT_MS,
   RECEIVE_WINDOW_BYTES,
   SESSION_MEMORY_MB,
+  type MachineLimits,
 } from './limits.ts'
 import type { ModelUpstream } from './model.ts'
+import { Rate } from './rate.ts'
+import { MODEL_UPSTREAM } from './rules.ts'
+import { Throttled } from './throttled.ts'
 import { tunnel } from './tunnel.ts'
 import type { EgressSession } from './types.ts'
+import { isUpstreamAuthority, readAsked } from './upstreams/asked.ts'
+import type { Upstreams } from './upstreams/serve.ts'
 import type { Way } from './way.ts'
 
-const HTTP2_OPTIONS = {
-  settings: {
-    initialWindowSize: RECEIVE_WINDOW_BYTES,
-    maxConcurrentStreams: MAX_CONCURRENT_STREAMS,
-    maxHeaderListSize: MAX_HEADER_BYTES,
-    enablePush: false,
-  },
-  maxHeaderListPairs: MAX_HEADER_PAIRS,
-  maxSessionMemory: SESSION_MEMORY_MB,
+const HTTP2_OPTIONS = { maxHeaderListPairs: MAX_HEADER_PAIRS, maxSessionMemory: SESSION_MEMORY_MB }
+const HTTP2_SETTINGS = {
+  initialWindowSize: RECEIVE_WINDOW_BYTES,
+  maxHeaderListSize: MAX_HEADER_BYTES,
+  enablePush: false,
 }
+
+const TOO_MANY = 'This machine makes too many requests a minute (limits.requestsPerMinute): wait, then go on.'
 
 /** The host's end of one machine's egress connection, and everything the guest has under way on it. */
 export class Session implements EgressSession {
   readonly #model: ModelUpstream
+  readonly #upstreams: Upstreams | undefined
   readonly #way: Way
   readonly #ledger: Ledger
   readonly #log: Logger
+  readonly #connections: number
+  readonly #bytes: Rate
+  readonly #requests: Rate
   /** Ends the present connection. */
   #current = new AbortController()
   readonly #work = new Set<Promise<void>>()
   #closed = false
 
-  constructor(parts: { model: ModelUpstream; way: Way; ledger: Ledger; log: Logger }) {
+  constructor(parts: {
+    model: ModelUpstream
+    upstreams: Upstreams | undefined
+    way: Way
+    ledger: Ledger
+    limits: MachineLimits
+    log: Logger
+  }) {
     this.#model = parts.model
+    this.#upstreams = parts.upstreams
     this.#way = parts.way
     this.#ledger = parts.ledger
     this.#log = parts.log
+    const { connections, mbitPerSecond, requestsPerMinute } = parts.limits
+    this.#connections = connections
+    this.#bytes = new Rate((mbitPerSecond * 1e6) / 8, BURST_SECONDS.bytes)
+    this.#requests = new Rate(requestsPerMinute / 60, BURST_SECONDS.requests)
   }
 
   accept(socket: Duplex): void {
@@ -75,7 +96,9 @@ export class Session implements EgressSession {
 
   async #run(socket: Duplex, signal: AbortSignal): Promise<void> {
     await startSession(socket, { deadlineMs: PREAMBLE_TIMEOUT_MS, signal })
-    const session = performServerHandshake(socket, HTTP2_OPTIONS)
+    const settings = { ...HTTP2_SETTINGS, maxConcurrentStreams: this.#connections }
+    const connection = this.#bytes.isLimited ? new Throttled(socket, this.#bytes) : socket
+    const session = performServerHandshake(connection, { ...HTTP2_OPTIONS, settings })
     const end = () => session.destroy()
     signal.addEventListener('abort', end, { once: true })
     session.once('close', () => signal.removeEventListener('abort', end))
@@ -88,7 +111,7 @@ export class Session implements EgressSession {
     // A reset by the guest shows as an error here; whoever works on the stream sees it end.
     stream.on('error', () => undefined)
     // Streams that the guest has reset may still hold a connection outside, so they are not what is counted.
-    if (this.#work.size >= MAX_CONCURRENT_STREAMS) return stream.close(constants.NGHTTP2_REFUSED_STREAM)
+    if (this.#work.size >= this.#connections) return stream.close(constants.NGHTTP2_REFUSED_STREAM)
     stream.setTimeout(IDLE_TIMEOUT_MS, () => stream.close(constants.NGHTTP2_CANCEL))
     const work = this.#serve(stream, headers, signal)
       .catch((error: unknown) => {
@@ -102,8 +125,21 @@ export class Session implements EgressSession {
 
   async #serve(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, signal: AbortSignal): Promise<void> {
     const authority = headers[':authority'] ?? ''
-    if (headers[':method'] === 'CONNECT') return tunnel(stream, authority, this.#way, signal)
-    if (authority.replace(/:\d+$/, '') === ANTHROPIC_AUTHORITY) return this.#model.serve(stream, headers)
-    return forward(stream, headers, this.#way, signal)
+    if (!this.#requests.tryTake()) return answerApiError(stream, 429, 'rate_limit_error', TOO_MANY)
+    const isConnect = headers[':method'] === 'CONNECT'
+    if (!isUpstreamAuthority(authority))
+      return isConnect ? tunnel(stream, authority, this.#way, signal) : forward(stream, headers, this.#way, signal)
+    if (isConnect) return answerText(stream, 400, 'Upstreams are asked by plain http, which never leaves this host.')
+    const asked = readAsked(authority, headers[':path'] ?? '')
+    if (asked.name === MODEL_UPSTREAM) return this.#serveModel(stream, { ...headers, ':path': asked.path })
+    if (this.#upstreams !== undefined) return this.#upstreams.serve(stream, headers, asked)
+    answerText(stream, 404, `There is no upstream "${asked.name}" here.`)
+  }
+
+  #serveModel(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): Promise<void> | void {
+    const decision = this.#way.policy.decideUpstream(MODEL_UPSTREAM)
+    if (decision.allowed) return this.#model.serve(stream, headers)
+    this.#way.decided({ host: ANTHROPIC_AUTHORITY, port: 443, allowed: false, rule: decision.rule })
+    answerApiError(stream, 403, 'permission_error', decision.advice ?? decision.rule)
   }
 }

@@ -13,7 +13,10 @@ export async function tunnel(
   signal: AbortSignal,
 ): Promise<void> {
   const destination = parseAuthority(authority)
-  if (destination === undefined) return answerText(stream, 400, 'CONNECT needs host:port.')
+  if (destination === undefined) {
+    way.unreadable(authority)
+    return answerText(stream, 400, 'CONNECT needs host:port, an address in its usual notation.')
+  }
   const dialled = await dial(destination, way, signal)
   if (dialled.kind !== 'connected') return answerText(stream, ...way.refusal(destination, dialled))
 

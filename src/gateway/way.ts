@@ -4,6 +4,9 @@ import { MAX_DECISIONS } from './limits.ts'
 import type { Policy } from './policy.ts'
 import type { EgressDecision } from './types.ts'
 
+/** What is no host name may be of any length. */
+const MAX_HOST_CHARS = 253
+
 /** One machine's way to hosts on the network: its policy, its look-ups, its record of decisions. */
 export class Way {
   readonly policy: Policy
@@ -23,6 +26,11 @@ export class Way {
     if (this.#reported <= MAX_DECISIONS) this.#report?.(decision)
     if (this.#reported === MAX_DECISIONS)
       this.#report?.({ host: '', port: 0, allowed: false, rule: 'further decisions are not reported' })
+  }
+
+  /** Reports a destination that could not be read. */
+  unreadable(authority: string): void {
+    this.decided({ host: authority.slice(0, MAX_HOST_CHARS), port: 0, allowed: false, rule: 'unreadable destination' })
   }
 
   /** Reports why there is no connection; returns status and sentence for the guest. */

@@ -11,12 +11,13 @@ const OWNER_NAME = 'owner'
 const USER_COLUMNS = ['id', 'name', 'createdAt'] as const
 
 /**
- * Users and their API keys in the database. `isOwner` answers from memory: call `ensureOwner` first.
+ * Users and their API keys in the database. `isOwner` and `nameOf` answer from memory: call `ensureOwner` first.
  * All calls reject with `storage_failed` when the database does.
  */
 export function createIdentity(database: Database): Identity {
   const keys = createKeys(database)
   let ownerId: string | undefined
+  const names = new Map<string, string>()
 
   const authenticate = async (key: string): Promise<User | undefined> => {
     if (!isApiKey(key)) return undefined
@@ -52,14 +53,17 @@ export function createIdentity(database: Database): Identity {
       .values({ ...user, isOwner: 0 })
       .onConflict((conflict) => conflict.column('name').doNothing())
       .executeTakeFirst()
-    if (result.numInsertedOrUpdatedRows === 1n) return user
+    if (result.numInsertedOrUpdatedRows === 1n) {
+      names.set(user.id, user.name)
+      return user
+    }
     throw new VivariumError('conflict', `There is already a user "${name}".`, { field: 'name' })
   }
 
   const removeUser = async (id: string): Promise<void> => {
     // The user's keys go with it: the table says `on delete cascade`.
     const result = await database.deleteFrom('users').where('id', '=', id).where('isOwner', '=', 0).executeTakeFirst()
-    if (result.numDeletedRows === 1n) return
+    if (result.numDeletedRows === 1n) return void names.delete(id)
     const owner = await database.selectFrom('users').where('id', '=', id).select('id').executeTakeFirst()
     if (owner === undefined) throw new VivariumError('not_found', `There is no user ${id}.`, { field: 'id' })
     throw new VivariumError('forbidden', 'The owner of this server cannot be removed.', { field: 'id' })
@@ -69,6 +73,10 @@ export function createIdentity(database: Database): Identity {
     async ensureOwner() {
       const made = await storing("The owner can't be made", ensureOwner)
       ownerId = made.user.id
+      const users = await storing("Users can't be read", () =>
+        database.selectFrom('users').select(USER_COLUMNS).execute(),
+      )
+      for (const { id, name } of users) names.set(id, name)
       return made
     },
     authenticate: (key) => storing("The API key can't be checked", () => authenticate(key)),
@@ -82,6 +90,7 @@ export function createIdentity(database: Database): Identity {
     listKeys: (userId) => storing("API keys can't be read", () => keys.list(userId)),
     removeKey: (id) => storing(`The API key ${id} can't be removed`, () => keys.remove(id)),
     isOwner: (userId) => ownerId !== undefined && userId === ownerId,
+    nameOf: (userId) => names.get(userId),
   }
 }
 

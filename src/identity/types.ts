@@ -13,4 +13,6 @@ export interface Identity {
   listKeys(userId?: string): Promise<ApiKey[]>
   removeKey(id: string): Promise<void>
   isOwner(userId: string): boolean
+  /** The name of a user; undefined where there is none. */
+  nameOf(userId: string): string | undefined
 }

@@ -63,16 +63,17 @@ export interface TestAgent extends AsyncDisposable {
   pid: number
   proxyPort: number
   anthropicPort: number
+  upstreamPort: number
 }
 
 /** Runs the real agent from source, connected to a test host. */
 export async function startTestAgent(host: TestHost, args = ['--no-setuid']): Promise<TestAgent> {
   const common = ['--connect', host.folder, '--state', join(host.folder, 'state')]
-  const ports = ['--proxy-port', '0', '--anthropic-port', '0']
+  const ports = ['--proxy-port', '0', '--anthropic-port', '0', '--upstream-port', '0']
   const agent = spawn(process.execPath, [AGENT, ...common, ...ports, ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
   const exited = once(agent, 'exit')
   const [line] = (await once(agent.stdout, 'data')) as [Buffer]
-  const listening = JSON.parse(line.toString()) as { proxyPort: number; anthropicPort: number }
+  const listening = JSON.parse(line.toString()) as Pick<TestAgent, 'proxyPort' | 'anthropicPort' | 'upstreamPort'>
   return {
     pid: agent.pid ?? 0,
     ...listening,

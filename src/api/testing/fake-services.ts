@@ -64,6 +64,10 @@ class FakeIdentity implements Identity {
     return userId === this.owner.id
   }
 
+  nameOf(): string | undefined {
+    return undefined
+  }
+
   #key(userId: string, key: string): NewApiKey {
     return {
       id: newId('k'),
