@@ -70,7 +70,8 @@ export interface GuestLink extends AsyncDisposable {
   /**
    * Asks the guest to close its sessions and to wait for new ones, as it must before it is saved. Requests to the model that
    * are under way may end first, for `drainMs` at most; new ones wait in the guest. From then on the link is silent: it
-   * takes connections without a word, calls wait, no deadline runs.
+   * takes connections without a word, calls wait, no deadline runs. Nothing happens where it is silent already. After a rejection
+   * the guest may be parked or not: `wake` and `hello` make it go on.
    */
   park(options: { drainMs: number }, signal?: AbortSignal): Promise<void>
   /** Ends the silence: the connection at hand, or the next, begins a session. Call `hello` next. */
