@@ -66,8 +66,7 @@ async function fromKept(options: AcquireOptions, origin: Origin): Promise<Place 
       return await created(options, { forkOf: info.id })
     }
     if (info !== undefined) {
-      const place = await assigned(options, info.id, 'kept machine')
-      await kept.release(info.id)
+      const place = await takenOver(options, info)
       return { ...place, hasState: true, keepUntil: info.keepUntil }
     }
   } catch (error) {
@@ -80,6 +79,18 @@ async function fromKept(options: AcquireOptions, origin: Origin): Promise<Place 
   if (origin.hasState) return undefined
   const message = `The machine of the task ${origin.id} is gone, and its workspace was not stored: there is nothing to go on from.`
   throw new VivariumError('conflict', message, { field: 'continues' })
+}
+
+async function takenOver(options: AcquireOptions, info: MachineInfo): Promise<Place> {
+  const { kept } = options.services
+  try {
+    const place = await assigned(options, info.id, 'kept machine')
+    await kept.release(info.id)
+    return place
+  } catch (error) {
+    await kept.putBack(info, toVivariumError(error).message)
+    throw error
+  }
 }
 
 async function fromPool(options: AcquireOptions): Promise<Place | undefined> {

@@ -1,6 +1,6 @@
 import type { MachineInfo } from '../contracts/machine.ts'
 import type { EgressSession } from '../gateway/types.ts'
-import type { Machines } from '../machines/types.ts'
+import type { Machine, Machines } from '../machines/types.ts'
 import type { Logger } from '../telemetry/types.ts'
 
 /** Machines whose task has ended and that stay for a while, each with the way out that its task had. */
@@ -30,13 +30,27 @@ export class KeptMachines implements AsyncDisposable {
   }
 
   /** Keeps a machine, and its way out for as long as it is there. Rejects when it can't be kept; it is its caller's then. */
-  async keep(machineId: string, until: Date, session: EgressSession): Promise<void> {
-    this.#sessions.set(machineId, session)
+  async keep(machine: Machine, until: Date, session: EgressSession): Promise<void> {
+    this.#sessions.set(machine.id, session)
     try {
-      await this.#machines.keep(machineId, until)
+      await this.#machines.keep(machine.id, until)
     } catch (error) {
-      this.#sessions.delete(machineId)
+      this.#sessions.delete(machine.id)
       throw error
+    }
+    // Nobody else would remove what is left of it. What can't be removed is logged where it failed.
+    void machine.lost.then(() => machine.destroy()).catch(() => {})
+  }
+
+  /** Undoes an attempt to give a kept machine to a task that could not have it. Never rejects. */
+  async putBack({ id, keepUntil }: MachineInfo, reason: string): Promise<void> {
+    const state = this.#machines.list().find((info) => info.id === id)?.state
+    try {
+      // Whoever takes it next may have more luck: it lies there as it was.
+      if (state === 'suspended' && keepUntil !== null) await this.#machines.keep(id, new Date(keepUntil))
+      else if (state !== undefined) await this.#machines.evict(id, reason)
+    } catch (error) {
+      this.#log.warn({ err: error, machineId: id }, 'a kept machine could not be put back')
     }
   }
 

@@ -1,6 +1,7 @@
 import type { TaskStatus } from '../contracts/task.ts'
 import { isFinal } from '../contracts/task.ts'
 import type { EventLog } from '../events/types.ts'
+import { NOBODY } from '../machines/types.ts'
 import { blobKeys } from './blob-keys.ts'
 import { KeptMachines } from './kept-machines.ts'
 import type { RunServices } from './run.ts'
@@ -191,14 +192,12 @@ export class Lifecycle implements AsyncDisposable {
     }
   }
 
-  /** Machines of people, and kept ones. Suspended ones take no memory, and those of the pool give way. */
+  /** Machines of people, and kept ones. Suspended ones take no memory, and those of nobody give way. */
   #otherMachines(but: ReadonlySet<string>): { count: number; memoryMib: number } {
-    const { machines: all, pool } = this.#services
-    const machines = all
+    const machines = this.#services.machines
       .list()
-      .filter(
-        ({ id, taskId, state }) => state !== 'gone' && state !== 'suspended' && !but.has(taskId ?? '') && !pool.has(id),
-      )
+      .filter(({ userId, state }) => userId !== NOBODY && state !== 'gone' && state !== 'suspended')
+      .filter(({ taskId }) => taskId === null || !but.has(taskId))
     return { count: machines.length, memoryMib: machines.reduce((sum, info) => sum + info.memoryMib, 0) }
   }
 }

@@ -16,7 +16,7 @@ export interface RunServices {
   openWriter: OpenEventWriter
   blobs: Blobs
   machines: Machines
-  pool: Pick<ReadyPool, 'take' | 'has'>
+  pool: Pick<ReadyPool, 'take'>
   kept: KeptMachines
   gateway: Gateway
   agents: Readonly<Record<AgentName, Agent>>

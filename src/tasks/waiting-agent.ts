@@ -1,7 +1,7 @@
+import { randomUUID } from 'node:crypto'
 import type { Agent } from '../agents/types.ts'
 import { VivariumError } from '../contracts/errors.ts'
 import { newId } from '../contracts/ids.ts'
-import { randomUUID } from 'node:crypto'
 import { WORKSPACE } from '../link/protocol.ts'
 import type { GuestLink } from '../link/types.ts'
 import type { WaitingAgent } from '../machines/types.ts'
@@ -58,7 +58,11 @@ export async function startWaitingAgent(options: WaitingAgentOptions): Promise<W
   } finally {
     signal.removeEventListener('abort', onAbort)
   }
-  return { execId, sessionId, model, credentialKind, ended: ended.then(() => {}), release: () => released.abort() }
+  return { execId, sessionId, model, credentialKind, ended: settled(ended), release: () => released.abort() }
+}
+
+async function settled(promise: Promise<unknown>): Promise<void> {
+  await promise
 }
 
 /** Resolves with the reason when the agent is of no use any more; never, once it is released. */

@@ -1,9 +1,3 @@
-/** Calls `action` after `ms`, unless disposed of before. */
-export function timer(ms: number, action: () => void): Disposable {
-  const timeout = setTimeout(action, ms)
-  return { [Symbol.dispose]: () => clearTimeout(timeout) }
-}
-
 /** Resolves after `ms`, or at once when `signal` aborts; never rejects. */
 export function pause(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {

@@ -87,6 +87,8 @@ export class FakeGuest {
   exec: (argv: string[]) => Partial<ExecResult> | Promise<Partial<ExecResult>> = () => ({})
   /** The answer to `getArchive`; by default the files that were asked for. */
   tar: (paths: string[]) => Readable = (paths) => this.#packed(paths)
+  /** The answer to `getArchive` for whole folders. */
+  archive: (root: string, paths: string[]) => Buffer = (root, paths) => Buffer.from(`tar of ${root} ${paths.join(' ')}`)
   /** Called when files are asked for. */
   onChanges: () => Promise<void> = async () => {}
 
@@ -157,7 +159,7 @@ export class FakeGuest {
         }
       },
       getArchive: async ({ root, paths, recursive }) =>
-        recursive === true ? Readable.from([`tar of ${root} ${paths.join(' ')}`]) : this.tar(paths),
+        recursive === true ? Readable.from([this.archive(root, paths)]) : this.tar(paths),
       baseline: async ({ git }) => {
         this.baselines.push({ git })
       },

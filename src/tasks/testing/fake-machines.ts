@@ -1,5 +1,6 @@
 import { VivariumError } from '../../contracts/errors.ts'
 import type { MachineInfo, MachineState } from '../../contracts/machine.ts'
+import { NOBODY } from '../../machines/types.ts'
 import type {
   Machine,
   MachineLease,
@@ -59,7 +60,12 @@ export class FakeMachines implements Machines {
 
   /** A machine that is there before any task. */
   add(id: string, guest: FakeGuest): void {
-    this.alive.set(id, { info: machineInfo(id, null, 1024), guest, use: { userId: '', taskId: null, egress() {} } })
+    this.alive.set(id, { info: this.nobody(id), guest, use: { userId: NOBODY, taskId: null, egress: null } })
+  }
+
+  /** A machine of nobody's, as `list` shows it. */
+  nobody(id: string): MachineInfo {
+    return { ...machineInfo(id, null, 1024), userId: NOBODY }
   }
 
   get = (id: string) => (this.alive.has(id) ? this.#machine(id) : undefined)
@@ -76,7 +82,7 @@ export class FakeMachines implements Machines {
     if (this.assignFailure !== undefined) throw this.assignFailure
     const entry = this.#entry(id)
     entry.use = use
-    this.become(id, 'ready', { taskId: use.taskId, keepUntil: null })
+    this.become(id, 'ready', { userId: use.userId, taskId: use.taskId, keepUntil: null })
     return this.#machine(id)
   }
 
@@ -171,10 +177,6 @@ export class FakePool implements ReadyPool {
     this.wishes.push(wish)
     const at = this.ready.findIndex(({ waiting }) => (waiting === undefined) === (wish.agent === undefined))
     return at === -1 ? undefined : this.ready.splice(at, 1)[0]
-  }
-
-  has(id: string): boolean {
-    return this.ready.some((machine) => machine.id === id)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {}
