@@ -13,7 +13,10 @@ export class Throttled extends Duplex {
     super({ allowHalfOpen: true })
     this.#inner = inner
     this.#rate = rate
-    inner.once('close', () => this.destroy())
+    inner.once('close', () => {
+      // What has come in to its end is still passed on at its rate.
+      if (!inner.readableEnded) this.destroy()
+    })
     this.#passIn().catch((error: Error) => this.destroy(error))
   }
 
