@@ -7,6 +7,7 @@ const SECRET_KEYS = [
   'cookie',
   'credential',
   'credentials',
+  'masterKey',
   'oauthToken',
   'password',
   'proxy-authorization',
@@ -17,6 +18,7 @@ const SECRET_KEYS = [
   'ANTHROPIC_API_KEY',
   'CLAUDE_CODE_OAUTH_TOKEN',
   'VIVARIUM_API_KEY',
+  'VIVARIUM_MASTER_KEY',
 ]
 
 export const REDACTED = '[redacted]'
@@ -26,8 +28,8 @@ export function redactPaths(): string[] {
   return SECRET_KEYS.map((key) => `["${key}"]`).flatMap((key) => [key, `*${key}`, `*.*${key}`])
 }
 
-/** Our keys, Anthropic's, and bearer tokens: recognisable by shape wherever they stand, also inside an error's message. */
-const SECRET_SHAPES = /\b(vv_|sk-ant-|Bearer )[\w.~+/-]{8,}={0,2}/g
+/** Our keys, Anthropic's, GitHub's, and bearer tokens: recognisable by shape wherever they stand, also inside an error's message. */
+const SECRET_SHAPES = /\b(vv_|sk-ant-|gh[oprsu]_|github_pat_|Bearer )[\w.~+/-]{8,}={0,2}/g
 
 /** A finished log line with everything that looks like a credential removed. */
 export function scrub(line: string): string {
