@@ -57,6 +57,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       upstreams: options.upstreams?.named ?? [],
       userName: options.userName?.(userId),
       task: context.policy,
+      needsModel: context.needsModel === true,
       taskIsTrusted: options.isTrusted(userId),
     })
     const policy = new Policy({ levels, packages: options.registries, isOwnAddress })

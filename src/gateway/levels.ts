@@ -16,18 +16,23 @@ export interface LevelsInput {
   /** Undefined for a user that nobody knows any more. */
   userName: string | undefined
   task: NetworkPolicy | undefined
+  needsModel: boolean
   /** Whether the task's rules may open private addresses. */
   taskIsTrusted: boolean
 }
 
 /** The levels of one machine's policy, from the broadest to the narrowest: settings, the user in the settings, the task. */
-export function levelsOf({ settings, upstreams, userName, task, taskIsTrusted }: LevelsInput): Level[] {
+export function levelsOf({ settings, upstreams, userName, task, needsModel, taskIsTrusted }: LevelsInput): Level[] {
   const { users = {} } = settings
   const user = userName !== undefined && Object.hasOwn(users, userName) ? users[userName] : undefined
   const named = ['anthropic', ...upstreams.map((name) => `upstream:${name}`)]
   return [
     { allow: [...named, ...settings.allow], upstreams: {}, isTrusted: true },
     { allow: user?.allow ?? [], upstreams: user?.upstreams ?? {}, isTrusted: true },
-    { allow: task?.allow ?? [], upstreams: task?.upstreams ?? {}, isTrusted: taskIsTrusted },
+    {
+      allow: [...(needsModel ? ['anthropic'] : []), ...(task?.allow ?? [])],
+      upstreams: task?.upstreams ?? {},
+      isTrusted: taskIsTrusted,
+    },
   ]
 }

@@ -29,8 +29,10 @@ export interface EgressContext {
   machineId: string
   userId: string
   taskId: string | null
-  /** Allowed on top of what the settings allow every machine. */
+  /** The narrowest level of rules: added to what the settings allow, or with `none` in place of it. */
   policy: NetworkPolicy | undefined
+  /** The agent can do nothing without the model: it may be asked whatever the rules say. */
+  needsModel?: boolean
   /** Refuse the next model request once the task has spent this much, with 402 `billing_error`. */
   maxCostUsd: number | undefined
   onUsage?: (usage: ModelUsage) => void

@@ -2,18 +2,21 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { execa } from 'execa'
 import { VivariumError } from '../contracts/errors.ts'
-import { keyringFiles, readAptSources, selectDebian, type AptSource } from '../registries/apt-sources.ts'
-import { readNpmSettings, type NpmSettings } from '../registries/npmrc.ts'
+import { keyringFiles, selectDebian, type AptSource } from '../registries/apt-sources.ts'
+import { readHostRegistries, type HostRegistries } from '../registries/host.ts'
+import { registryUpstreams, type UpstreamAddress } from '../registries/upstreams.ts'
 import type { GuestFile } from './recipe.ts'
 
 /** What an image takes from this host: where packages come from, and whom it trusts. Holds credentials. */
-export interface HostFacts {
+export interface HostFacts extends Pick<HostRegistries, 'npm' | 'pip' | 'mirrors'> {
   /** Debian's release, e.g. `bookworm`. */
   codename: string
+  /** Those of Debian itself. */
   aptSources: AptSource[]
+  /** Registries that guests reach by way of the gateway, which has their credentials. */
+  upstreams: UpstreamAddress[]
   /** Lines of apt's configuration that fetching needs: proxies, certificates, whether dates are checked. */
   aptOptions: string[]
-  npm: NpmSettings
   /** Key rings that the sources name, and the certificates that were added to this host, at their paths. */
   trust: GuestFile[]
 }
@@ -27,7 +30,8 @@ const ADDED_CERTIFICATES = '/usr/local/share/ca-certificates'
 /** Reads the facts of this host. Rejects with `setup_required` where the host has no Debian sources to build from. */
 export async function readHostFacts(debianArchitecture: string): Promise<HostFacts> {
   const codename = /^VERSION_CODENAME=(\S+)$/m.exec(readFileSync('/etc/os-release', 'utf8'))?.[1] ?? ''
-  const aptSources = selectDebian(readAptSources(), codename, debianArchitecture)
+  const registries = readHostRegistries()
+  const aptSources = selectDebian(registries.apt, codename, debianArchitecture)
   if (aptSources.length === 0) {
     throw new VivariumError(
       'setup_required',
@@ -39,7 +43,10 @@ export async function readHostFacts(debianArchitecture: string): Promise<HostFac
     codename,
     aptSources,
     aptOptions: stdout.split('\n').filter((line) => APT_OPTION.test(line)),
-    npm: readNpmSettings(),
+    npm: registries.npm,
+    pip: registries.pip,
+    mirrors: registries.mirrors,
+    upstreams: registryUpstreams(registries),
     trust: [...keyringFiles(aptSources).map(keyring), ...addedCertificates()],
   }
 }

@@ -74,11 +74,13 @@ export const DEBIAN_PACKAGES = [
   'openssh-client',
   'procps',
   'python3',
+  'python3-pip',
   'python3-venv',
   'ripgrep',
   'socat',
   'sudo',
   'tini',
+  'wget',
   'xz-utils',
   'zstd',
 ]

@@ -1,3 +1,4 @@
+import type { NetworkPolicy } from '../contracts/network.ts'
 import type { EgressContext, EgressSession } from '../gateway/types.ts'
 import type { Recorder } from './recorder.ts'
 import type { Run, RunServices } from './run.ts'
@@ -29,6 +30,7 @@ export class Egress {
       userId,
       taskId,
       policy: networkPolicy(request),
+      needsModel: this.#services.agents[request.agent].needsModel,
       maxCostUsd: request.maxCostUsd,
       onUsage: ({ status: _, ...usage }) => {
         if (!this.#isOver) this.#recorder.note({ type: 'usage', ...usage })
@@ -77,7 +79,7 @@ export class Egress {
 }
 
 /** The task's own rules, and the host of its repository: asking for a clone is asking for that way out. */
-function networkPolicy({ network, repo }: StoredRequest): { allow: string[] } | undefined {
+function networkPolicy({ network, repo }: StoredRequest): NetworkPolicy | undefined {
   if (repo === undefined) return network
-  return { allow: [...(network?.allow ?? []), new URL(repo.url).host] }
+  return { ...network, allow: [...(network?.allow ?? []), new URL(repo.url).host] }
 }

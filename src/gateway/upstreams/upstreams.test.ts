@@ -38,6 +38,7 @@ interface Given {
   network?: string[]
   users?: Record<string, NetworkPolicy>
   policy?: NetworkPolicy
+  needsModel?: boolean
   certificates?: string[]
 }
 
@@ -61,6 +62,7 @@ function open({ settings = [], registries = [], network = [], ...given }: Given)
     userId: 'u_1',
     taskId: 't_1',
     policy: given.policy,
+    needsModel: given.needsModel === true,
     maxCostUsd: undefined,
     onEgress: (decision) => decisions.push(decision),
   })
@@ -208,14 +210,15 @@ test('an upstream needs a rule: the settings open theirs, `none` closes it, a ta
   expect(await status({ allow: ['none', new URL(url).host] })).toBe(200)
 })
 
-test('`none` closes the model as well, and `anthropic` opens it', async () => {
-  const model = async (allow: string[]) => {
-    const answer = await (await open({ policy: { allow } }).guest()).askModel({ model: 'x', messages: [] })
+test('`none` closes the model as well, unless the agent needs it, and `anthropic` opens it', async () => {
+  const model = async (allow: string[], needsModel = false) => {
+    const answer = await (await open({ policy: { allow }, needsModel }).guest()).askModel({ model: 'x', messages: [] })
     return answer.status
   }
   expect(await model(['none'])).toBe(403)
   // No credential is stored.
   expect(await model(['none', 'anthropic'])).toBe(402)
+  expect(await model(['none'], true)).toBe(402)
 })
 
 test('without the secret it needs a request is refused with what to do, and GitHub serves what is public', async () => {
