@@ -96,6 +96,16 @@ test('a woken link expects its guest within the deadline again', async () => {
   expect(await host.link.lost).toContain('did not answer')
 })
 
+test('a link that begins silent expects nobody until it is woken', async () => {
+  await host[Symbol.asyncDispose]()
+  host = await startTestHost({ deadlines: { ...DEADLINES, firstSessionMs: DEADLINES.sessionMs }, silent: true })
+  const call = host.link.tree('/')
+  expect(await Promise.race([call, stillThere()])).toBe(true)
+  host.link.wake()
+  await connectGuest()
+  expect(await call).toEqual(NO_TREE)
+})
+
 test('calls that wait for a parked guest end when they are aborted', async () => {
   await connectGuest()
   await host.link.park({ drainMs: 0 })
