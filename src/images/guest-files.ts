@@ -61,6 +61,8 @@ function environment(host: HostFacts, hasAddedCertificates: boolean): string[] {
     ...['no_proxy', 'NO_PROXY'].map((name) => `${name}=${NO_PROXY}`),
     'NODE_USE_ENV_PROXY=1',
     `GITHUB_API_URL=${upstreamAddress('github-api')}`,
+    // git's own configuration counts for cargo then.
+    'CARGO_NET_GIT_FETCH_WITH_CLI=true',
     ...goEnvironment(host),
     // Programs that bring certificates of their own must learn of the ones added to the host.
     ...(hasAddedCertificates
