@@ -28,6 +28,11 @@ export function createKeyFile(path: string): KeyFile {
     const content = readIfThere(file)
     return content === undefined ? undefined : parseKey(content, file)
   }
+  /** A process killed between the two names of a new key has left one too many. */
+  const removeParts = async () => {
+    await Promise.all([path, staged].map((file) => rm(partOf(file), { force: true })))
+    await flushFolder(path)
+  }
   return {
     path,
     read: () => read(path),
@@ -36,11 +41,11 @@ export function createKeyFile(path: string): KeyFile {
     stage: () => writeKey(staged),
     async promote() {
       await rename(staged, path)
-      await flushFolder(path)
+      await removeParts()
     },
     async discard() {
       await rm(staged, { force: true })
-      await flushFolder(path)
+      await removeParts()
     },
   }
 }
@@ -48,7 +53,7 @@ export function createKeyFile(path: string): KeyFile {
 /** Content and name are on disk when it resolves; until then there is no file of that name, so never a part of one. */
 async function writeKey(path: string): Promise<Buffer> {
   const key = newKey()
-  const part = `${path}.part`
+  const part = partOf(path)
   await rm(part, { force: true })
   {
     await using file = await open(part, 'wx', 0o600)
@@ -60,6 +65,10 @@ async function writeKey(path: string): Promise<Buffer> {
   await rm(part)
   await flushFolder(path)
   return key
+}
+
+function partOf(path: string): string {
+  return `${path}.part`
 }
 
 async function flushFolder(path: string): Promise<void> {

@@ -275,6 +275,18 @@ test.each(STEPS)('a rotation killed %s leaves a vault that opens, and can be rot
   expect(vault.use(ada, 'github', USE)).toBe(VALUE)
 })
 
+test('no second copy of a key is left where its making was cut off', async () => {
+  {
+    await using vault = await start()
+    await vault.set({ userId: ada, name: 'github' }, VALUE, ada)
+  }
+  for (const left of ['master.key.part', 'master.key.new.part']) await writeFile(join(dir, left), 'ab'.repeat(32))
+  await using vault = await start()
+  expect((await readdir(dir)).filter((name) => name.startsWith('master'))).toEqual(['master.key'])
+  await vault.rotate({ master: true }, ada)
+  expect(vault.use(ada, 'github', USE)).toBe(VALUE)
+})
+
 test('a rotation that fails in the middle of the store changes nothing and can be tried again', async () => {
   await using vault = await start()
   await vault.set({ userId: ada, name: 'a' }, 'one', ada)
