@@ -67,7 +67,7 @@ export function registerRun(program: Command, io: Io, exitWith: (code: number) =
       }
       const finished = await watchTask(io, client, task, options.json === true ? io.note : io.print)
       if (options.json === true) io.print(JSON.stringify(finished))
-      if (options.keepVm !== undefined) await tellKept(io, client, finished)
+      if (options.keepVm !== undefined || options.continue !== undefined) await tellKept(io, client, finished)
       exitWith(exitCodeOf(finished))
     })
 }

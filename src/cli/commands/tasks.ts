@@ -39,6 +39,8 @@ export function registerTasks(program: Command, io: Io): void {
       const task = await (await connect(io)).tasks.get(id)
       if (options.json === true) return io.print(JSON.stringify(task))
       io.print(`${io.paint.grey('prompt')} ${harmless(task.prompt)}`)
+      if (task.continues !== null)
+        io.print(`${io.paint.grey(task.fork ? 'fork of' : 'goes on from')} ${task.continues}`)
       if (task.result !== null) io.print(`${io.paint.grey('result')} ${harmless(task.result)}`)
       io.print(renderSummary(task, io.paint))
     })
