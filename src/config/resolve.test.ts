@@ -48,6 +48,43 @@ describe('configuration', () => {
     })
   })
 
+  test('a list in the environment is of words, or of anything as JSON', () => {
+    const read = (env: Record<string, string>) => resolveConfig(sources({ env })).config
+    expect(read({ VIVARIUM_NETWORK_ALLOW: '[::1]:80,none' }).network.allow).toEqual(['[::1]:80', 'none'])
+    expect(
+      read({ VIVARIUM_UPSTREAMS: '[{"name":"jira","url":"https://jira.example/","inject":{"secret":"jira"}}]' })
+        .upstreams,
+    ).toEqual([
+      {
+        name: 'jira',
+        url: 'https://jira.example/',
+        inject: { header: 'authorization', secret: 'jira', format: 'Bearer {secret}' },
+        allow: [{ method: '*', path: '/**' }],
+      },
+    ])
+  })
+
+  test('what could be no upstream is refused', () => {
+    const refuses = (upstream: object) => () => resolveConfig(sources({ file: { upstreams: [upstream] } }))
+    const good = { name: 'jira', url: 'https://jira.example' }
+    expect(refuses(good)).not.toThrow()
+    for (const bad of [
+      { ...good, name: 'anthropic' },
+      { ...good, name: 'Jira' },
+      { ...good, url: 'ftp://jira.example' },
+      { ...good, url: 'https://user:pw@jira.example' },
+      { ...good, inject: { secret: 'x', header: 'Host' } },
+      { ...good, inject: { secret: 'x', header: 'a b' } },
+      { ...good, inject: { secret: 'x', format: 'Bearer' } },
+      { ...good, inject: { secret: 'x', format: 'a\r\nb: {secret}' } },
+      { ...good, allow: [{ method: 'TRACE', path: '/**' }] },
+      { ...good, allow: [{ method: 'GET', path: '/a/../b' }] },
+      { ...good, allow: [{ method: 'GET', path: '/**/b' }] },
+    ])
+      expect(refuses(bad)).toThrow(/upstreams/)
+    expect(() => resolveConfig(sources({ file: { upstreams: [good, good] } }))).toThrow(/names of their own/)
+  })
+
   test('a bad value is refused with its setting and its origin', () => {
     const bad = (over: Partial<Sources>) => () => resolveConfig(sources(over))
     expect(bad({ env: { VIVARIUM_ENGINE: 'xen' } })).toThrow(/"engine" \(from env VIVARIUM_ENGINE\)/)

@@ -30,7 +30,7 @@ const OBJECT = z.record(z.string(), z.unknown())
 /**
  * One fully defaulted Config from file, then environment, then flags; pure. Every setting has an environment variable:
  * `anthropic.upstream` is `VIVARIUM_ANTHROPIC_UPSTREAM`, `machines.scratchMib` is `VIVARIUM_MACHINES_SCRATCH_MIB`; lists are
- * comma-separated. Throws `invalid_request` that names the setting and where its value came from.
+ * comma-separated, or JSON. Throws `invalid_request` that names the setting and where its value came from.
  */
 export function resolveConfig(sources: Sources): Resolved {
   if (sources.env['VIVARIUM_DATABASE_URL']) {
@@ -109,12 +109,26 @@ export function environmentName(path: string): string {
 function fromText(path: string, text: string): unknown {
   const sample = get(Settings.parse({}), path)
   if (Array.isArray(sample))
-    return text
-      .split(',')
-      .map((item) => item.trim())
-      .filter((item) => item !== '')
+    return (
+      jsonArray(text) ??
+      text
+        .split(',')
+        .map((item) => item.trim())
+        .filter((item) => item !== '')
+    )
   if (typeof sample === 'number' && text.trim() !== '') return Number(text)
   return text
+}
+
+/** A list of more than words, e.g. of upstreams, is written as JSON. */
+function jsonArray(text: string): unknown[] | undefined {
+  try {
+    const value: unknown = JSON.parse(text)
+    return Array.isArray(value) ? value : undefined
+  } catch {
+    // Words, commas between them; `[::1]:80` is one, too.
+    return undefined
+  }
 }
 
 function get(object: unknown, path: string): unknown {
