@@ -4,7 +4,12 @@ import { NO_TOKENS, type UsageRow } from './usage.ts'
 
 const row = (key: string, more: Partial<UsageRow> = {}): UsageRow => ({
   ...NO_TOKENS,
-  ...{ key, requests: 2, incomplete: 1, unpriced: 0, costUsd: 0.0125, inputTokens: 1000 },
+  key,
+  requests: 2,
+  incomplete: 1,
+  unpriced: 0,
+  costUsd: 0.0125,
+  inputTokens: 1000,
   ...more,
 })
 

@@ -17,6 +17,7 @@ import { Session } from './session.ts'
 import { Spending } from './spending.ts'
 import type { EgressContext, EgressSession, Gateway } from './types.ts'
 import { Upstreams, type UpstreamSet } from './upstreams/serve.ts'
+import { UsageRecords } from './usage-records.ts'
 import { Way } from './way.ts'
 
 export interface GatewayOptions {
@@ -48,6 +49,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   const prices = new PriceTable(config.prices)
   const budgets = new Budgets(config.budgets ?? NO_BUDGETS, new Spending(database), now)
   const holds = new Holds(now)
+  const records = new UsageRecords(database)
 
   function open(context: EgressContext): EgressSession {
     const { machineId, taskId, userId } = context
@@ -61,7 +63,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       taskIsTrusted: options.isTrusted(userId),
     })
     const policy = new Policy({ levels, packages: options.registries, isOwnAddress })
-    const ledger = new Ledger(context, { database, budgets, log, now })
+    const ledger = new Ledger(context, { database, records, budgets, log, now })
     const model = new ModelUpstream({
       url: config.anthropic.upstream,
       credential: {

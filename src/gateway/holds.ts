@@ -24,6 +24,10 @@ export class Holds {
     if (isNew) this.#watch(account)
   }
 
+  get isEmpty(): boolean {
+    return this.#holds.size === 0
+  }
+
   find(account: string): Hold | undefined {
     const hold = this.#holds.get(account)
     if (hold === undefined || hold.until > this.#now()) return hold
@@ -47,7 +51,7 @@ export class Holds {
 }
 
 /** The name of the account behind a credential: tells accounts apart without keeping what opens them. */
-export function accountOf(credential: Credential): string {
+function accountOf(credential: Credential): string {
   return createHash('sha256').update(credential.secret).digest('hex')
 }
 
@@ -64,14 +68,17 @@ export class HeldMachine {
     this.#closed = closed
   }
 
-  /** A request of this machine was answered that the account takes no more until `hold` ends. */
-  meet(account: string, hold: Hold): void {
+  /** A request of this machine was answered that its account takes no more until `hold` ends. */
+  meet(credential: Credential, hold: Hold): void {
+    const account = accountOf(credential)
     this.#holds.begin(account, hold)
     this.#tell(account, hold)
   }
 
-  /** Whether requests of the account have to wait. If so, resolves when they may go on; rejects with `signal`. */
-  async wait(account: string, signal: AbortSignal): Promise<boolean> {
+  /** Whether requests with this credential have to wait. If so, resolves when they may go on; rejects with `signal`. */
+  async wait(credential: Credential, signal: AbortSignal): Promise<boolean> {
+    if (this.#holds.isEmpty && this.#told === undefined) return false
+    const account = accountOf(credential)
     const hold = this.#holds.find(account)
     if (hold === undefined) {
       // With another credential than before, perhaps.

@@ -5,11 +5,13 @@ import type { Attribution } from './attribution.ts'
 import type { Budgets, Payer, Refusal } from './budgets.ts'
 import type { Charge } from './charge.ts'
 import type { EgressContext, EgressSession, ModelUsage } from './types.ts'
+import type { UsageRecords } from './usage-records.ts'
 
 /** What one machine's task has spent on the model. */
 export class Ledger {
   readonly #context: EgressContext
   readonly #database: Database
+  readonly #records: UsageRecords
   readonly #budgets: Budgets
   readonly #log: Logger
   readonly #now: () => Date
@@ -22,9 +24,13 @@ export class Ledger {
   #requests = 0
   #overBudgetReason: string | undefined
 
-  constructor(context: EgressContext, parts: { database: Database; budgets: Budgets; log: Logger; now: () => Date }) {
+  constructor(
+    context: EgressContext,
+    parts: { database: Database; records: UsageRecords; budgets: Budgets; log: Logger; now: () => Date },
+  ) {
     this.#context = context
     this.#database = parts.database
+    this.#records = parts.records
     this.#budgets = parts.budgets
     this.#log = parts.log
     this.#now = parts.now
@@ -118,22 +124,29 @@ export class Ledger {
     this.#requests = Number(sums.requests)
   }
 
-  async #store(
-    { complete, overBudgetUsd: _, ...usage }: ModelUsage,
-    { at, ...more }: Attribution & { chargeUsd: number; at: Date },
-  ): Promise<void> {
+  async #store(usage: ModelUsage, more: Attribution & { chargeUsd: number; at: Date }): Promise<void> {
     const { userId, taskId, machineId } = this.#context
+    const { model, costUsd, status, inputTokens, outputTokens, cacheReadTokens, cacheWriteTokens } = usage
+    const tokens = { inputTokens, outputTokens, cacheReadTokens, cacheWriteTokens }
+    const { sessionId, agentId, chargeUsd } = more
     try {
-      await this.#database
-        .insertInto('usageRecords')
-        .values({ userId, taskId, machineId, at: at.toISOString(), ...usage, ...more, complete: complete ? 1 : 0 })
-        .execute()
+      await this.#records.add({
+        userId,
+        taskId,
+        machineId,
+        sessionId,
+        agentId,
+        at: more.at.toISOString(),
+        model,
+        ...tokens,
+        costUsd,
+        chargeUsd,
+        status,
+        complete: usage.complete ? 1 : 0,
+      })
     } catch (error) {
       // The task's own total is not lost with it, and failing the task would not bring the record back.
-      this.#log.error(
-        { err: error, taskId, model: usage.model, costUsd: usage.costUsd },
-        'A usage record was not stored',
-      )
+      this.#log.error({ err: error, taskId, model, costUsd }, 'A usage record was not stored')
     }
   }
 }

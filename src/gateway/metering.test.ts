@@ -31,7 +31,9 @@ async function openSilent(stack: AsyncDisposableStack) {
   )
   const next = async (count = 1) => {
     await expect.poll(() => asked.length).toBe(count)
-    return asked.at(-1)!
+    const response = asked.at(-1)
+    if (response === undefined) throw new Error('nothing was asked')
+    return response
   }
   return { gateway: stack.use(await openTestGateway(model.url)), next }
 }

@@ -7,7 +7,7 @@ import { attributionOf } from './attribution.ts'
 import { Charge } from './charge.ts'
 import { CountedAnswer, hasLeft, Patience } from './counted-answer.ts'
 import type { Credential } from './credentials.ts'
-import { accountOf, HeldMachine, type Holds } from './holds.ts'
+import { HeldMachine, type Holds } from './holds.ts'
 import type { Ledger } from './ledger.ts'
 import { MAX_LIMIT_NOTICES, MAX_MODEL_BODY_BYTES, MAX_MODEL_REQUESTS } from './limits.ts'
 import { Meter } from './meter.ts'
@@ -131,7 +131,7 @@ export class ModelUpstream {
       signal.throwIfAborted()
       // Looked up anew after each wait: it may be another one by then.
       const credential = this.#options.credential.use()
-      if (credential === undefined || !(await this.#held.wait(accountOf(credential), signal))) return credential
+      if (credential === undefined || !(await this.#held.wait(credential, signal))) return credential
     }
   }
 
@@ -196,7 +196,7 @@ export class ModelUpstream {
     const hold = isRateLimit(error.status) ? holdOf(response.headers, error.message, this.#options.now()) : undefined
     if (isRateLimit(error.status)) this.#notice(error, hold)
     if (hold !== undefined && credential !== undefined) {
-      this.#held.meet(accountOf(credential), hold)
+      this.#held.meet(credential, hold)
       // Claude Code tries again after this one, soon and on any kind of account; that request then waits here.
       return answerApiError(stream, 529, 'overloaded_error', error.message)
     }

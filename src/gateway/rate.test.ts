@@ -46,5 +46,6 @@ test('a throttled connection ends with the one behind it, and the other way roun
     const closed = Promise.all([inner, throttled].map((each) => new Promise((resolve) => each.once('close', resolve))))
     ;(end === 'inner' ? inner : throttled).destroy()
     await closed
+    expect([inner.destroyed, throttled.destroyed]).toEqual([true, true])
   }
 })

@@ -81,12 +81,14 @@ export class RequestReader {
 
   /** What has been kept, as a value; undefined where it is none. */
   #token(): unknown {
-    const text = this.#kept.length > MAX_KEPT_BYTES ? '' : Buffer.from(this.#kept).toString()
+    const bytes = this.#kept
     this.#kept = []
+    if (bytes.length === 0 || bytes.length > MAX_KEPT_BYTES) return undefined
+    const text = Buffer.from(bytes).toString()
     try {
       return JSON.parse(text)
     } catch {
-      // Not JSON, or too long to be what is looked for.
+      // Not JSON.
       return undefined
     }
   }

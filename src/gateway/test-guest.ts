@@ -89,7 +89,8 @@ export const MODEL_REQUEST = {
   'content-type': 'application/json',
 }
 
-function answerPreamble(socket: Socket): Promise<void> {
+/** The guest's part of what is said before HTTP/2 begins. */
+export function answerPreamble(socket: Socket): Promise<void> {
   const scanner = new PreambleScanner()
   return new Promise((resolve) => {
     const onData = (chunk: Buffer) => {
