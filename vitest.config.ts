@@ -26,7 +26,7 @@ export default defineConfig({
         test: {
           name: 'vm',
           include: ['test/**/*.test.ts'],
-          globalSetup: ['test/support/build-assets.ts'],
+          globalSetup: ['test/support/build-assets.ts', 'test/support/build-template.ts'],
           fileParallelism: false,
           testTimeout: 300_000,
           hookTimeout: 600_000,

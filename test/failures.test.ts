@@ -28,7 +28,7 @@ afterAll(async () => {
 /** Starts a task, does `harm` to its machine once Claude's command runs, and returns how it ended. */
 async function harmed(harm: (vmId: string) => Promise<void>, limits: { timeoutSeconds?: number } = {}) {
   const { tasks, vms } = orchestrator.client
-  const { id } = await tasks.submit({ prompt: 'hold on', memoryMib: 1024, ...limits })
+  const { id } = await tasks.submit({ prompt: 'hold on', ...limits })
   const events: TaskEvent[] = []
   for await (const event of tasks.follow(id)) {
     events.push(event)

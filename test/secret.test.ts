@@ -48,13 +48,15 @@ test('the credential is nowhere in a guest that has used it: not in its memory, 
       VIVARIUM_ANTHROPIC_UPSTREAM: model.url,
       ANTHROPIC_API_KEY: TEST_KEY,
       PATH: process.env['PATH'],
+      VIVARIUM_READY_MACHINES: '0',
+      VIVARIUM_READY_CLAUDE: '0',
     }
     const { config } = loadConfig({}, undefined, env)
     await using orchestrator = await compose(config, createLogger('error'))
     const { user } = await orchestrator.identity.ensureOwner()
     const { id } = await orchestrator.tasks.submit(
       user.id,
-      TaskRequest.parse({ prompt: 'use the model, then hold', memoryMib: 1024 }),
+      TaskRequest.parse({ prompt: 'use the model, then hold' }),
     )
     for await (const event of orchestrator.events.follow(id, 1)) if (event.type === 'tool_call') break
     const { vmId } = await orchestrator.tasks.get(user.id, id)

@@ -31,7 +31,7 @@ async function readSocket(id: string, pauseMs = 0): Promise<TaskEvent[]> {
 
 test('a WebSocket opened before, during and after the task sees exactly the same events; a slow one delays nobody', async () => {
   const prompt = 'for i in $(seq 1 40); do echo line $i; sleep 0.2; done; echo end > end.txt'
-  const task = await orchestrator.client.tasks.submit({ prompt, agent: 'shell', memoryMib: 1024 })
+  const task = await orchestrator.client.tasks.submit({ prompt, agent: 'shell' })
   const before = readSocket(task.id)
   let slowIsDone = false
   const slow = readSocket(task.id, 1000).finally(() => {

@@ -71,7 +71,7 @@ test('a workspace goes in without what is ignored; its changes come back as file
 
 test('a machine without a task: exec, files, destroy; it has no network card', async () => {
   const { vms } = orchestrator.client
-  const machine = await vms.create({ memoryMib: 1024 })
+  const machine = await vms.create()
   const listed = await orchestrator.cli(['vms'])
   expect(listed.stdout).toContain(machine.id)
   const links = await orchestrator.cli(['exec', machine.id, '--', 'ls', '/sys/class/net'])

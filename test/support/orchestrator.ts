@@ -10,7 +10,7 @@ import type { ScriptInput } from '../../scripted-model/script.ts'
 import { createClient } from '../../src/client/client.ts'
 import type { VivariumClient } from '../../src/client/types.ts'
 import { loadConfig } from '../../src/config/load.ts'
-import { findEndpoint } from '../../src/server/endpoint.ts'
+import { findEndpoint, type Endpoint } from '../../src/server/endpoint.ts'
 
 export const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url))
 /** The credential of the tests. It must never be found in a guest. */
@@ -27,6 +27,8 @@ export interface TestOrchestrator extends AsyncDisposable {
   /** Environment in which `vivarium` commands find this orchestrator. */
   env: Record<string, string>
   process: ChildProcess
+  /** Ends the orchestrator by a signal and starts it again on the same data folder: another url, and another client. */
+  restart(signal?: NodeJS.Signals): Promise<void>
   /** Runs a command of the program to its end. */
   cli(
     args: string[],
@@ -50,6 +52,9 @@ function cleanEnv(home: string, over: Record<string, string>): Record<string, st
     NO_COLOR: '1',
     VIVARIUM_HOME: home,
     VIVARIUM_LISTEN: '127.0.0.1:0',
+    // Tests that are not about them need no machines in the background.
+    VIVARIUM_READY_MACHINES: '0',
+    VIVARIUM_READY_CLAUDE: '0',
     ...over,
   }
 }
@@ -82,47 +87,67 @@ export async function startOrchestrator(options: TestOptions): Promise<TestOrche
   const env = cleanEnv(home, { VIVARIUM_ANTHROPIC_UPSTREAM: model.url, ...options.env })
   const program = options.program ?? [process.execPath, MAIN]
   const { config } = loadConfig({}, undefined, env)
-  const serverEnv = { ANTHROPIC_API_KEY: TEST_KEY, ...env }
-  const child = spawn(program[0] ?? '', [...program.slice(1), 'serve'], {
-    env: serverEnv,
-    stdio: ['ignore', 'ignore', 'pipe'],
-  })
   let log = ''
-  child.stderr?.setEncoding('utf8').on('data', (text: string) => (log = (log + text).slice(-100_000)))
+  const start = () => {
+    const child = spawn(program[0] ?? '', [...program.slice(1), 'serve'], {
+      env: { ANTHROPIC_API_KEY: TEST_KEY, ...env },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    })
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => (log = (log + text).slice(-100_000)))
+    return child
+  }
+  let child = start()
   stack.defer(async () => {
     await stop(child)
     assertNothingLeft(home, config.runDir, log)
   })
-  const endpoint = await waitForEndpoint(home, child, () => log)
+  let endpoint: Endpoint = await waitForEndpoint(home, child, () => log)
+  const connect = () => createClient({ url: endpoint.url, apiKey: endpoint.key })
+  let client = connect()
   const ownership = stack.move()
   return {
-    url: endpoint.url,
-    key: endpoint.key,
-    client: createClient({ url: endpoint.url, apiKey: endpoint.key }),
+    get url() {
+      return endpoint.url
+    },
+    get key() {
+      return endpoint.key
+    },
+    get client() {
+      return client
+    },
+    get process() {
+      return child
+    },
     model,
     home,
     runDir: config.runDir,
     env,
-    process: child,
+    async restart(signal = 'SIGTERM') {
+      await stop(child, signal)
+      child = start()
+      endpoint = await waitForEndpoint(home, child, () => log)
+      client = connect()
+    },
     cli: (args, { cwd, input } = {}) => run([...program, ...args], { env, cwd, input }),
     [Symbol.asyncDispose]: () => ownership.disposeAsync(),
   }
 }
 
-async function waitForEndpoint(home: string, child: ChildProcess, log: () => string) {
+async function waitForEndpoint(home: string, child: ChildProcess, log: () => string): Promise<Endpoint> {
   for (let i = 0; i < 600; i++) {
     const endpoint = findEndpoint(home)
-    if (endpoint !== undefined) return endpoint
+    // One that was killed leaves its own behind.
+    if (endpoint !== undefined && endpoint.pid === child.pid) return endpoint
     if (child.exitCode !== null) break
     await sleep(100)
   }
   throw new Error(`The orchestrator did not start:\n${log()}`)
 }
 
-async function stop(child: ChildProcess): Promise<void> {
+async function stop(child: ChildProcess, signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return
   const gone = once(child, 'exit')
-  child.kill('SIGTERM')
+  child.kill(signal)
   const timer = setTimeout(() => child.kill('SIGKILL'), 60_000)
   await gone
   clearTimeout(timer)
