@@ -27,8 +27,6 @@ import {
   type MachineUse,
 } from './types.ts'
 
-export { NOBODY } from './types.ts'
-
 export interface MachinesOptions {
   database: Database
   images: Images

@@ -1,4 +1,5 @@
 import { assert, expect, test } from 'vitest'
+import { agents } from '../agents/agents.ts'
 import { VivariumError } from '../contracts/errors.ts'
 import { ForkRequest } from '../contracts/task.ts'
 import type { Task } from '../contracts/task.ts'
@@ -7,7 +8,7 @@ import { request } from './testing/fake-house.ts'
 import { OWNER } from './testing/fake-machines.ts'
 import { playClaude, useHouse } from './testing/house-test.ts'
 
-const t = useHouse()
+const t = useHouse(agents)
 
 /** Claude Code in every guest. */
 function claude(set: (guest: FakeGuest) => void = () => {}): FakeGuest[] {

@@ -1,11 +1,12 @@
 import { expect, test, vi } from 'vitest'
+import { agents } from '../agents/agents.ts'
 import { RunClock } from './run-clock.ts'
 import type { FakeProcess } from './testing/fake-guest.ts'
 import { request } from './testing/fake-house.ts'
 import { OWNER } from './testing/fake-machines.ts'
 import { CLAUDE_RESULT, useHouse } from './testing/house-test.ts'
 
-const t = useHouse()
+const t = useHouse(agents)
 const HOUR = 3_600_000
 
 /** A task that runs: its id, machine and process. */

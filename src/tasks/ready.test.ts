@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { agents } from '../agents/agents.ts'
 import { claudeCode } from '../agents/claude-code.ts'
 import { shell } from '../agents/shell.ts'
 import type { TaskRequestInput } from '../contracts/task.ts'
@@ -8,7 +9,7 @@ import { waitingAgent } from './testing/fake-machines.ts'
 import { playClaude, useHouse } from './testing/house-test.ts'
 import { startWaitingAgent } from './waiting-agent.ts'
 
-const t = useHouse()
+const t = useHouse(agents)
 const READY = 'vm_0000000000ff'
 const ANSWER = `${JSON.stringify({ type: 'control_response', response: { request_id: 'vivarium-greeting' } })}\n`
 

@@ -1,6 +1,6 @@
 import { afterEach, assert, beforeEach } from 'vitest'
-import { agents } from '../../agents/agents.ts'
-import type { Task, TaskRequestInput } from '../../contracts/task.ts'
+import type { Agent } from '../../agents/types.ts'
+import type { AgentName, Task, TaskRequestInput } from '../../contracts/task.ts'
 import { openDatabase } from '../../store/database.ts'
 import { FakeGuest } from './fake-guest.ts'
 import type { FakeProcess } from './fake-guest.ts'
@@ -11,7 +11,7 @@ import { OWNER } from './fake-machines.ts'
 export const CLAUDE_RESULT = `${JSON.stringify({ type: 'result', subtype: 'success', is_error: false, num_turns: 2, result: 'done' })}\n`
 
 /** A house of fakes for each test of a file; checks afterwards that nothing was left. */
-export function useHouse() {
+export function useHouse(agents: Readonly<Record<AgentName, Agent>>) {
   let house: ReturnType<typeof fakeHouse>
 
   beforeEach(async () => {
