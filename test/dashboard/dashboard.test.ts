@@ -301,3 +301,43 @@ const PIXEL = Buffer.from(
   'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==',
   'base64',
 )
+
+test('usage shows as a chart by day, task and user, and comes as CSV; a cost that the agent sees otherwise is shown beside ours', async () => {
+  const { url, services, say, taskUrl, tasks, task } = await setUp()
+  const tokens = { inputTokens: 1000, outputTokens: 50, cacheReadTokens: 0, cacheWriteTokens: 0 }
+  const sums = { ...tokens, requests: 3, incomplete: 0, unpriced: 1, costUsd: 1.5 }
+  services.usage.query = async ({ by, split }) => {
+    const rows = ['2026-11-22', '2026-11-20'].map((key) => ({ ...sums, key: by === 'day' ? key : `${by} of ${key}` }))
+    return split === undefined
+      ? rows
+      : rows.flatMap((row) => ['opus', 'haiku'].map((model) => ({ ...row, split: model })))
+  }
+  await withBrowser(async ({ page, problems }) => {
+    await page.goto(`${url}/usage#key=vv_owner`)
+    await page.getByRole('figure', { name: 'Cost by day' }).waitFor()
+    await page.getByText('haiku').first().waitFor()
+    // The day without any is a gap.
+    expect(await page.getByTestId('usage-bar').count()).toBe(3)
+    await page.getByText('+ ?').first().waitFor()
+    for (const by of ['task', 'user']) {
+      await page.getByRole('link', { name: by, exact: true }).click()
+      await page.getByRole('figure', { name: `Cost by ${by}` }).waitFor()
+      expect(await page.getByTestId('usage-bar').count()).toBe(2)
+    }
+    const download = page.waitForEvent('download')
+    await page.getByRole('link', { name: 'CSV' }).click()
+    expect((await download).suggestedFilename()).toBe('usage-by-user.csv')
+
+    await say({ type: 'result', isError: false, text: 'Done.', reportedCostUsd: 0.75 })
+    await tasks.finish(task.id, 'succeeded', { costUsd: 0.5, agent: 'claude-code' })
+    expect(problems).toEqual([])
+  })
+  await withBrowser(async ({ page, problems }) => {
+    await page.goto(taskUrl)
+    await page.getByTestId('reported-cost').getByText('$0.75').waitFor()
+    await page.goto(`${url}/usage`)
+    await page.getByRole('figure', { name: 'Cost by day' }).waitFor()
+    expect(await page.getByRole('link', { name: 'user', exact: true }).count()).toBe(0)
+    expect(problems).toEqual([])
+  })
+})

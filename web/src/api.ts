@@ -95,8 +95,8 @@ export const api = {
   rotateSecrets: (master: boolean) => request('POST', '/secrets/rotate', { master }),
   secretAudit: (signal?: AbortSignal) => json<{ items: AuditEntry[] }>('GET', '/secrets/audit', undefined, signal),
 
-  usage: (by: UsageGrouping, since?: string, signal?: AbortSignal) =>
-    json<{ items: UsageRow[] }>('GET', `/usage${query({ by, since })}`, undefined, signal),
+  usage: (by: UsageGrouping, split?: UsageGrouping, signal?: AbortSignal) =>
+    json<{ items: UsageRow[] }>('GET', `/usage${query({ by, split })}`, undefined, signal),
 }
 
 function taskPath(id: string, rest: string): string {
@@ -111,6 +111,11 @@ export function fileUrl(taskId: string, path: string): string {
 /** Address of all result files as a tar.gz. */
 export function archiveUrl(taskId: string): string {
   return ROOT + taskPath(taskId, 'archive')
+}
+
+/** Address of the usage as CSV. */
+export function usageCsvUrl(by: UsageGrouping): string {
+  return `${ROOT}/usage${query({ by, format: 'csv' })}`
 }
 
 /** Address of a task's changes as a git patch. */

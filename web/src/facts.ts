@@ -28,6 +28,8 @@ export interface Facts {
   steps: readonly Step[]
   /** Model requests, counted at the gateway. `unpriced` is how many had no known price. */
   usage: TokenUsage & { requests: number; unpriced: number; costUsd: number; models: readonly string[] }
+  /** What the agent itself believes that it cost; undefined before it has said so. */
+  reportedCostUsd: number | undefined
   egress: ReadonlyMap<string, Egress>
   /** Decisions on addresses beyond the MAX_ADDRESSES that are listed. */
   egressBeyond: number
@@ -51,6 +53,7 @@ export const NO_FACTS: Facts = {
     costUsd: 0,
     models: [],
   },
+  reportedCostUsd: undefined,
   egress: new Map(),
   egressBeyond: 0,
 }
@@ -112,6 +115,7 @@ export function learn(facts: Facts, events: readonly TaskEvent[]): Facts {
     if (event.seq <= next.lastSeq) continue
     if (event.type === 'status') next = withStatus(next, event)
     if (event.type === 'usage') next = withUsage(next, event)
+    if (event.type === 'result') next = { ...next, reportedCostUsd: event.reportedCostUsd ?? next.reportedCostUsd }
     if (event.type === 'egress') {
       egress ??= new Map(facts.egress)
       const listed = addEgress(egress, event)

@@ -93,11 +93,11 @@ export const templatesQuery = queryOptions({
   staleTime: 60_000,
 })
 
-/** Tokens and cost by one grouping. */
-export function usageQuery(by: UsageGrouping, since: string | undefined) {
+/** Tokens and cost by one grouping, or by two. */
+export function usageQuery(by: UsageGrouping, split?: UsageGrouping) {
   return queryOptions({
-    queryKey: ['usage', by, since ?? 'ever'],
-    queryFn: ({ signal }) => api.usage(by, since, signal),
+    queryKey: ['usage', by, split ?? 'whole'],
+    queryFn: ({ signal }) => api.usage(by, split, signal),
     refetchInterval: 10_000,
   })
 }

@@ -1,13 +1,18 @@
 import { useQuery } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
 import type { UsageGrouping, UsageRow } from '../../../src/contracts/usage.ts'
+import { usageCsvUrl } from '../api.ts'
+import { buttonClass } from '../components/Button.tsx'
+import { Icon } from '../components/Icon.tsx'
 import { Empty, ErrorNote } from '../components/Notes.tsx'
 import { Page } from '../components/Shell.tsx'
+import { UsageChart } from '../components/UsageChart.tsx'
 import { count, usd } from '../format.ts'
 import { useTitle } from '../hooks.ts'
-import { usageQuery } from '../queries.ts'
+import { meQuery, usageQuery } from '../queries.ts'
+import { chartOf } from '../usage.ts'
 
-const GROUPINGS: readonly UsageGrouping[] = ['day', 'model', 'task']
+const GROUPINGS: readonly UsageGrouping[] = ['day', 'model', 'task', 'user']
 const TOKENS = [
   ['Input', 'inputTokens'],
   ['Output', 'outputTokens'],
@@ -15,10 +20,11 @@ const TOKENS = [
   ['Cache write', 'cacheWriteTokens'],
 ] as const
 
-function Tabs({ current }: { current: UsageGrouping }) {
+/** Only the owner sees more than one user. */
+function Tabs({ current, isOwner }: { current: UsageGrouping; isOwner: boolean }) {
   return (
     <nav aria-label="Group by" className="flex gap-1 rounded-lg border border-line bg-panel p-1 text-[13px]">
-      {GROUPINGS.map((by) => (
+      {GROUPINGS.filter((by) => by !== 'user' || isOwner).map((by) => (
         <Link
           key={by}
           to="/usage"
@@ -33,7 +39,9 @@ function Tabs({ current }: { current: UsageGrouping }) {
 }
 
 function Key({ by, row }: { by: UsageGrouping; row: UsageRow }) {
-  if (by !== 'task') return <span className="font-mono text-[13px]">{row.key}</span>
+  // Machines without a task have usage, too.
+  if (by !== 'task' || !row.key.startsWith('t_'))
+    return <bdi className="font-mono text-[13px]">{row.name ?? row.key}</bdi>
   return (
     <Link
       to="/tasks/$taskId"
@@ -46,7 +54,7 @@ function Key({ by, row }: { by: UsageGrouping; row: UsageRow }) {
 }
 
 /** The cost of a row, beside a bar that shows its share of the highest. */
-function Cost({ costUsd, highest }: { costUsd: number; highest: number }) {
+function Cost({ row: { costUsd, unpriced }, highest }: { row: UsageRow; highest: number }) {
   return (
     <span className="flex items-center justify-end gap-3">
       <span className="hidden h-1.5 w-24 overflow-hidden rounded-full bg-raised md:block">
@@ -55,7 +63,15 @@ function Cost({ costUsd, highest }: { costUsd: number; highest: number }) {
           style={{ width: `${(100 * costUsd) / (highest || 1)}%` }}
         />
       </span>
-      <span className="w-16">{usd(costUsd)}</span>
+      <span className="w-16">
+        {usd(costUsd)}
+        {unpriced > 0 && (
+          <span className="text-warn" title={`${unpriced} requests to models without a known price are not included`}>
+            {' '}
+            + ?
+          </span>
+        )}
+      </span>
     </span>
   )
 }
@@ -92,7 +108,7 @@ function Table({ by, rows }: { by: UsageGrouping; rows: UsageRow[] }) {
                 </td>
               ))}
               <td className={cell}>
-                <Cost costUsd={row.costUsd} highest={highest} />
+                <Cost row={row} highest={highest} />
               </td>
             </tr>
           ))}
@@ -116,16 +132,30 @@ function Table({ by, rows }: { by: UsageGrouping; rows: UsageRow[] }) {
 
 /** Tokens and cost, as counted at the gateway. */
 export function UsagePage({ by }: { by: UsageGrouping }) {
-  const { data, error } = useQuery(usageQuery(by, undefined))
+  const { data, error } = useQuery(usageQuery(by))
+  const { data: split } = useQuery(usageQuery(by, 'model'))
+  const { data: me } = useQuery(meQuery)
   useTitle('Usage')
   return (
-    <Page title="Usage" actions={<Tabs current={by} />}>
+    <Page
+      title="Usage"
+      actions={
+        <div className="flex flex-wrap items-center gap-2">
+          <a href={usageCsvUrl(by)} download className={buttonClass('quiet')}>
+            <Icon name="down" />
+            CSV
+          </a>
+          <Tabs current={by} isOwner={me?.isOwner === true} />
+        </div>
+      }
+    >
       <ErrorNote error={error} className="mb-4" />
       {data?.items.length === 0 && (
         <Empty icon="usage" title="Nothing has been used yet">
           Every model request is counted at the gateway, by day, model and task.
         </Empty>
       )}
+      {split && split.items.length > 0 && <UsageChart by={by} chart={chartOf(by, split.items)} />}
       {data && data.items.length > 0 && <Table by={by} rows={data.items} />}
     </Page>
   )

@@ -43,6 +43,11 @@ function CostPanel({ task, facts }: { task: Task; facts: Facts }) {
           ['Cache write', count(usage.cacheWriteTokens)],
         ]}
       />
+      {!isLive && facts.reportedCostUsd !== undefined && usd(facts.reportedCostUsd) !== usd(costUsd) && (
+        <p data-testid="reported-cost" className="px-3 pb-2.5 text-xs text-faint">
+          Claude Code itself reports {usd(facts.reportedCostUsd)}.
+        </p>
+      )}
       {facts.usage.unpriced > 0 && (
         <p className="px-3 pb-2.5 text-xs text-warn">
           {requests(facts.usage.unpriced)} to a model without a known price not included.
