@@ -48,6 +48,12 @@ describe('configuration', () => {
     })
   })
 
+  test('a switch in the environment is true or false, and nothing else', () => {
+    const read = (text: string) => resolveConfig(sources({ env: { VIVARIUM_TEMPLATE_ENABLED: text } })).config
+    expect([read('false'), read('true')].map(({ template }) => template.enabled)).toEqual([false, true])
+    expect(() => read('no')).toThrow(/template\.enabled/)
+  })
+
   test('a list in the environment is of words, or of anything as JSON', () => {
     const read = (env: Record<string, string>) => resolveConfig(sources({ env })).config
     expect(read({ VIVARIUM_NETWORK_ALLOW: '[::1]:80,none' }).network.allow).toEqual(['[::1]:80', 'none'])

@@ -117,6 +117,7 @@ function fromText(path: string, text: string): unknown {
         .filter((item) => item !== '')
     )
   if (typeof sample === 'number' && text.trim() !== '') return Number(text)
+  if (typeof sample === 'boolean' && (text === 'true' || text === 'false')) return text === 'true'
   return text
 }
 
