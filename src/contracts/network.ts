@@ -1,9 +1,5 @@
 import { z } from 'zod'
 
-/** Names that stand for several rules wherever a rule may; a host of that name is written with its port (`github:443`). */
-export const PRESETS = ['packages', 'github', 'anthropic', 'all', 'none'] as const
-export type Preset = (typeof PRESETS)[number]
-
 /** What an upstream is called: the first part of its address in a guest, `http://127.0.0.1:3130/NAME/`. */
 export const UpstreamName = z
   .string()
@@ -11,7 +7,8 @@ export const UpstreamName = z
 
 /**
  * An exact host name, `*.suffix`, or either with `:port` (without one: 80 and 443); an IP address must be named exactly.
- * Matching ignores case. Or a preset: `packages`, `github`, `anthropic`, `all`, `none`; or `upstream:NAME`.
+ * Matching ignores case. Or a preset, which stands for several rules: `packages`, `github`, `anthropic`, `all`, `none`; a host of
+ * such a name is written with its port (`github:443`). Or `upstream:NAME`.
  */
 export const HostRule = z
   .string()

@@ -1,18 +1,18 @@
-import { GUEST_PROXY_PORT, GUEST_UPSTREAM_PORT, GUEST_USER } from '../link/constants.ts'
-import { renderDeb822, stripCredentials, type AptSource } from '../registries/apt-sources.ts'
-import { npmRegistries } from '../registries/npmrc.ts'
-import { guestRegistry } from '../registries/upstreams.ts'
+import { GUEST_UPSTREAM_PORT, GUEST_USER } from '../link/constants.ts'
+import { renderDeb822 } from '../registries/apt-sources.ts'
 import type { HostFacts } from './host.ts'
+import {
+  aptConfiguration,
+  aptSources,
+  cargoConfiguration,
+  goEnvironment,
+  npmConfiguration,
+  pipConfiguration,
+} from './package-managers.ts'
+import { CERTIFICATES, NO_PROXY, PROXY } from './proxy.ts'
 import type { GuestFile } from './recipe.ts'
 
-const PROXY = `http://127.0.0.1:${GUEST_PROXY_PORT}`
-const NO_PROXY = '127.0.0.1,localhost,::1'
-/** Debian's certificates and those that were added to this host. */
-const CERTIFICATES = '/etc/ssl/certs/ca-certificates.crt'
 const EXTRA_CERTIFICATES = '/usr/local/share/ca-certificates/vivarium-added.pem'
-
-/** Of the shape that npm's tokens have, and good for nothing. */
-const NPM_PLACEHOLDER = `npm_${'vivariumPlaceholder'.padEnd(36, '0')}`
 
 const upstreamAddress = (name: string) => `http://127.0.0.1:${GUEST_UPSTREAM_PORT}/${name}`
 
@@ -38,9 +38,9 @@ export function guestFiles(host: HostFacts): GuestFile[] {
     text('/etc/hostname', ['vivarium']),
     text('/etc/hosts', ['127.0.0.1 localhost vivarium', '::1 localhost ip6-localhost ip6-loopback']),
     text('/etc/environment', environment(host, certificates.length > 0)),
-    text('/etc/apt/sources.list.d/debian.sources', [renderDeb822(guestSources(host)).trimEnd()]),
+    text('/etc/apt/sources.list.d/debian.sources', [renderDeb822(aptSources(host)).trimEnd()]),
     text('/etc/apt/apt.conf.d/90vivarium', aptConfiguration(host)),
-    text('/usr/local/etc/npmrc', [...npmConfiguration(host), `cafile=${CERTIFICATES}`]),
+    text('/usr/local/etc/npmrc', npmConfiguration(host)),
     text('/etc/pip.conf', pipConfiguration(host)),
     ...cargoConfiguration(host).map((lines) => text('/.cargo/config.toml', lines)),
     text('/etc/gitconfig', gitConfiguration()),
@@ -71,90 +71,6 @@ function environment(host: HostFacts, hasAddedCertificates: boolean): string[] {
           ...['SSL_CERT_FILE', 'PIP_CERT', 'REQUESTS_CA_BUNDLE'].map((name) => `${name}=${CERTIFICATES}`),
         ]
       : []),
-  ]
-}
-
-function goEnvironment({ mirrors, upstreams }: HostFacts): string[] {
-  const { GOPROXY, ...others } = mirrors.go
-  const proxies = GOPROXY?.replace(/https?:\/\/[^,|]+/g, (address) =>
-    URL.canParse(address) ? guestRegistry(address, upstreams).replace(/\/$/, '') : '',
-  )
-  const settings = { ...others, ...(proxies === undefined ? {} : { GOPROXY: proxies }) }
-  // What a shell or PAM could read otherwise is no address that works.
-  return Object.entries(settings).flatMap(([name, value]) =>
-    /^[\w/:.,|*+@-]+$/.test(value) ? [`${name}=${value}`] : [],
-  )
-}
-
-function guestSources({ aptSources, upstreams }: HostFacts): AptSource[] {
-  return aptSources.map((source) => ({ ...source, uris: source.uris.map((uri) => guestRegistry(uri, upstreams)) }))
-}
-
-function aptConfiguration(host: HostFacts): string[] {
-  return [
-    `Acquire::http::Proxy "${PROXY}";`,
-    `Acquire::https::Proxy "${PROXY}";`,
-    'Acquire::http::Proxy::127.0.0.1 "DIRECT";',
-    'Acquire::http::Proxy::localhost "DIRECT";',
-    'Acquire::Retries "3";',
-    'Acquire::Languages "none";',
-    'APT::Install-Recommends "false";',
-    ...host.aptOptions.filter((line) => /^Acquire::Check-(?:Valid-Until|Date) /.test(line)),
-  ]
-}
-
-function npmConfiguration({ npm, upstreams }: HostFacts): string[] {
-  const plain = npmRegistries(npm)
-  const registries = Object.entries(plain).map(([key, address]) => [key, guestRegistry(address, upstreams)] as const)
-  const byGateway = registries.filter(([key, address]) => address !== plain[key]).map(([, address]) => address)
-  return [
-    ...registries.map(([key, address]) => `${key}=${address}`),
-    // npm refuses some commands without a token; the gateway puts its own in its place.
-    ...byGateway.map((address) => `${address.replace(/^http:/, '')}:_authToken=${NPM_PLACEHOLDER}`),
-    // Packages are listed with the registry's own address: files are to come the way the list came, lockfiles keep it.
-    ...(byGateway.includes(registries[0]?.[1] ?? '')
-      ? [`replace-registry-host=${new URL(plain['registry'] ?? '').host}`]
-      : []),
-    `proxy=${PROXY}`,
-    `https-proxy=${PROXY}`,
-    `noproxy=${NO_PROXY}`,
-    'audit=false',
-    'fund=false',
-    'update-notifier=false',
-  ]
-}
-
-function pipConfiguration({ pip, upstreams }: HostFacts): string[] {
-  const index = pip.index === undefined ? [] : [guestRegistry(pip.index, upstreams)]
-  const extra = pip.extra.map((address) => guestRegistry(address, upstreams))
-  const plainHosts = [...index, ...extra]
-    .filter((address) => address.startsWith('http:'))
-    .map((address) => new URL(address).host)
-  return [
-    '[global]',
-    `proxy = ${PROXY}`,
-    `cert = ${CERTIFICATES}`,
-    'disable-pip-version-check = true',
-    // Debian keeps its Python for itself; in a throwaway machine nothing is lost by sharing it.
-    'break-system-packages = true',
-    ...index.map((address) => `index-url = ${address}`),
-    ...(extra.length > 0 ? [`extra-index-url = ${extra.join(' ')}`] : []),
-    ...(plainHosts.length > 0 ? [`trusted-host = ${plainHosts.join(' ')}`] : []),
-  ]
-}
-
-/** For every folder, since cargo looks for its configuration in all that are above: at most one file. */
-function cargoConfiguration({ mirrors: { cargo } }: HostFacts): string[][] {
-  if (cargo === undefined) return []
-  const sparse = cargo.startsWith('sparse+')
-  const address = stripCredentials(sparse ? cargo.slice('sparse+'.length) : cargo)
-  return [
-    [
-      '[source.crates-io]',
-      'replace-with = "mirror"',
-      '[source.mirror]',
-      `registry = ${JSON.stringify(sparse ? `sparse+${address}` : address)}`,
-    ],
   ]
 }
 
