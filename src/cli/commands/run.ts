@@ -45,7 +45,7 @@ export function registerRun(program: Command, io: Io, exitWith: (code: number) =
     .option('--file <path>', 'copy a file into the workspace (repeatable)', collect, [])
     .option('--workspace <dir>', 'send a folder as the workspace; its .gitignore is honoured')
     .option('--repo <url[#ref]>', 'clone a repository into the workspace')
-    .option('--allow <host>', 'let the machine reach this host (repeatable)', collect, [])
+    .option('--allow <host>', 'let the machine reach this host, or what a preset stands for (repeatable)', collect, [])
     .option('--priority <level>', 'low, normal or high')
     .option('--template <name>', 'start from this template instead of the plain one (see "vivarium template list")')
     .option('--continue <task>', 'go on from a finished task: same workspace, same conversation')
