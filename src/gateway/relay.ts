@@ -67,8 +67,12 @@ export function exchange(
       request.destroy()
     }
     request.setTimeout(IDLE_TIMEOUT_MS, () => giveUp(new UpstreamError('no answer')))
-    request.once('response', resolve)
-    request.once('close', () => reject(new UpstreamError('closed the connection')))
+    const onClose = () => reject(new UpstreamError('closed the connection'))
+    request.once('close', onClose)
+    request.once('response', (response) => {
+      request.off('close', onClose)
+      resolve(response)
+    })
     // Stays for the request's whole life: after the answer has begun, its own stream reports what goes wrong.
     request.on('error', (error: NodeJS.ErrnoException) => reject(new UpstreamError(error.code ?? error.message)))
     filter?.once('error', giveUp)

@@ -21,7 +21,7 @@ const MAX_BARS = { day: 30, other: 12 } as const
 
 const DAY_MS = 86_400_000
 
-/** Sums rows that stand for one key and one model each. Days without any are there, as gaps; the latest is the last. */
+/** Sums rows that stand for one key and one model each. Days are the last ones up to the latest with any usage, those without as gaps. */
 export function chartOf(by: UsageGrouping, rows: readonly UsageRow[]): Chart {
   const bars = new Map<string, { label: string; parts: Map<string, number> }>()
   const models = new Map<string, number>()
@@ -46,13 +46,11 @@ function barOf(key: string, label: string, parts: ReadonlyMap<string, number>, o
 }
 
 function days(bars: readonly Bar[]): Bar[] {
+  if (bars.length === 0) return []
   const known = new Map(bars.map((bar) => [bar.key, bar]))
   const last = Math.max(...bars.map((bar) => Date.parse(bar.key)))
-  const first = Math.max(Math.min(...bars.map((bar) => Date.parse(bar.key))), last - (MAX_BARS.day - 1) * DAY_MS)
-  const shown: Bar[] = []
-  for (let at = first; at <= last; at += DAY_MS) {
-    const key = new Date(at).toISOString().slice(0, 10)
-    shown.push(known.get(key) ?? { key, label: key, costUsd: 0, parts: [] })
-  }
-  return shown
+  return Array.from({ length: MAX_BARS.day }, (_, at) => {
+    const key = new Date(last - (MAX_BARS.day - 1 - at) * DAY_MS).toISOString().slice(0, 10)
+    return known.get(key) ?? { key, label: key, costUsd: 0, parts: [] }
+  })
 }
