@@ -33,7 +33,9 @@ const taskArguments = z.object({
     .optional()
     .describe('An https repository, cloned into the workspace before the agent starts'),
   repo_ref: Repo.shape.ref.describe('Its branch, tag or commit'),
-  allow_hosts: NetworkPolicy.shape.allow.optional().describe('Hosts the VM may reach besides the usual, e.g. "*.example.com"; "none" among them drops the usual'),
+  allow_hosts: NetworkPolicy.shape.allow
+    .optional()
+    .describe('Hosts the VM may reach besides the usual, e.g. "*.example.com"; "none" among them drops the usual'),
   priority: shape.priority,
   continues: shape.continues.describe(
     'The task_id of a finished task to go on from: the agent finds its workspace as that task left it and remembers its conversation. ' +
