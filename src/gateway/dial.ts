@@ -6,8 +6,8 @@ import { formatAuthority, type Destination } from './authority.ts'
 import { CONNECT_TIMEOUT_MS, MAX_LOOKUPS } from './limits.ts'
 import type { Decision, Policy } from './policy.ts'
 
-/** All addresses of a name. Injected in tests. */
-export type Resolve = (host: string) => Promise<string[]>
+/** All addresses of a name. Once `signal` is aborted nobody waits for them. Injected in tests. */
+export type Resolve = (host: string, signal?: AbortSignal) => Promise<string[]>
 
 /** The system's resolver, IPv4 first. */
 export const systemResolve: Resolve = async (host) => {
@@ -15,13 +15,18 @@ export const systemResolve: Resolve = async (host) => {
   return found.map(({ address }) => address)
 }
 
-/** A resolver for one machine: at most MAX_LOOKUPS at once, the others wait. */
+/**
+ * A resolver for one machine: at most MAX_LOOKUPS at once, the others wait. Those that nobody waits for any more are left out: names
+ * that resolve slowly must not make a queue that only grows.
+ */
 export function limitLookups(resolve: Resolve): Resolve {
   const lanes: Promise<unknown>[] = Array.from({ length: MAX_LOOKUPS }, () => Promise.resolve())
   let next = 0
-  return (host) => {
+  return (host, signal) => {
     const lane = next++ % lanes.length
-    const result = (lanes[lane] ?? Promise.resolve()).then(() => resolve(host))
+    const result = (lanes[lane] ?? Promise.resolve()).then(() =>
+      signal?.aborted === true ? [] : resolve(host, signal),
+    )
     // The lane goes on whatever became of this look-up; its caller hears of it by `result`.
     lanes[lane] = result.catch(() => undefined)
     return result
@@ -50,7 +55,7 @@ export async function dial(
   const ended = AbortSignal.any([timeout, signal])
   const failed = (message: string): Dialled => ({ kind: 'failed', rule: decision.rule, message })
 
-  const addresses = await abortable(addressesOf(destination.host, resolve), ended).catch(() => [])
+  const addresses = await abortable(addressesOf(destination.host, resolve, ended), ended).catch(() => [])
   if (addresses.length === 0) return failed(`The name ${destination.host} can't be resolved.`)
   const checked = addresses.map((address) => ({ address, ...policy.decideAddress(destination, address) }))
   const allowed = checked.filter((each) => each.allowed).map((each) => each.address)
@@ -85,8 +90,8 @@ export async function dial(
   }
 }
 
-async function addressesOf(host: string, resolve: Resolve): Promise<string[]> {
-  const found = isIP(host) === 0 ? await resolve(host) : [host]
+async function addressesOf(host: string, resolve: Resolve, signal: AbortSignal): Promise<string[]> {
+  const found = isIP(host) === 0 ? await resolve(host, signal) : [host]
   return found.map(canonicalAddress).filter((address) => isIP(address) !== 0)
 }
 

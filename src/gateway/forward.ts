@@ -19,14 +19,16 @@ export async function forward(
   const authority = headers[':authority'] ?? ''
   const path = headers[':path'] ?? ''
   const destination = parseAuthority(authority, 80)
-  if (destination === undefined) {
-    way.unreadable(authority)
-    return answerText(stream, 400, 'The request names no host, or an address not in its usual notation.')
+  const refuse = (rule: string, sentence: string) => {
+    way.refused(authority, rule)
+    answerText(stream, 400, sentence)
   }
-  if (headers[':scheme'] !== 'http') return answerText(stream, 400, 'Use CONNECT for anything but http.')
+  if (destination === undefined)
+    return refuse('unreadable destination', 'The request names no host, or an address not in its usual notation.')
+  if (headers[':scheme'] !== 'http') return refuse('not plain http', 'Use CONNECT for anything but http.')
   // Node writes any method in capitals, so that `connect` would open a tunnel; a whole URL as path would ask for another host.
   if (!/^[A-Z][A-Z-]*$/.test(method) || method === 'CONNECT' || !(path.startsWith('/') || path === '*'))
-    return answerText(stream, 400, 'Only a method in capitals and a path can be forwarded.')
+    return refuse('unreadable request', 'Only a method in capitals and a path can be forwarded.')
   const dialled = await dial(destination, way, signal)
   if (dialled.kind !== 'connected') return answerText(stream, ...way.refusal(destination, dialled))
 

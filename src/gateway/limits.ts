@@ -51,5 +51,5 @@ export const IDLE_TIMEOUT_MS = 15 * 60_000
 /** Until a guest that has opened its connection must have answered the preamble; it may still have to boot. */
 export const PREAMBLE_TIMEOUT_MS = 10 * 60_000
 
-/** Decisions reported per session; what comes after is enforced all the same. */
+/** Decisions reported per session, of those that allow and of those that deny; what comes after is enforced all the same. */
 export const MAX_DECISIONS = 1000

@@ -30,6 +30,11 @@ const ROUTES: { method: string; path: RegExp; metered: boolean; open?: boolean }
   { method: 'HEAD', path: /^\/api\/hello$/, metered: false, open: true },
 ]
 
+/** The one of them that a request is for, if any. */
+export function routeOf(method: string, path: string) {
+  return ROUTES.find((route) => route.method === method && route.path.test(path))
+}
+
 /** 402: Claude Code repeats a 401 ten times, a 402 never, and shows its sentence as it is. */
 const NO_CREDENTIAL: ModelError = {
   status: 402,
@@ -78,7 +83,7 @@ export class ModelUpstream {
   async serve(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): Promise<void> {
     const method = headers[':method'] ?? ''
     const path = headers[':path'] ?? ''
-    const route = ROUTES.find((route) => route.method === method && route.path.test(path))
+    const route = routeOf(method, path)
     if (route === undefined) return answerApiError(stream, 404, 'not_found_error', `No ${method} ${path} here.`)
     const open = route.open === true
     if (!open && this.#options.credential.kind() === undefined) return this.#refuse(stream, NO_CREDENTIAL)

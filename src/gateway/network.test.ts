@@ -298,6 +298,22 @@ test('closing a session does not wait for a name that is being looked up', async
   await session.close()
 })
 
+test('names that nobody waits for any more are not looked up, however many have been asked for', async () => {
+  const answers: ((addresses: string[]) => void)[] = []
+  const slow = () => new Promise<string[]>((resolve) => answers.push(resolve))
+  const { session, guest } = open({ allow: ['slow.example'], names: { 'slow.example': slow } })
+  const client = await guest()
+  for (let count = 0; count < 100; count += 1) tunnelTo(client, 'slow.example:443')
+  await expect.poll(() => answers.length).toBe(2)
+  const next = await guest()
+  // The first connection is gone, and with it all who waited but for the two whose names are being looked up.
+  await expect.poll(() => client.socket.destroyed).toBe(true)
+  tunnelTo(next, 'slow.example:443')
+  for (const answer of answers.splice(0)) answer([])
+  await expect.poll(() => answers.length).toBe(1)
+  await session.close()
+})
+
 test('the body of a GET that names no length is framed, so that an upstream reads one request', async () => {
   const requests: string[] = []
   const port = await serve((request, response) => {
@@ -318,6 +334,50 @@ test('a flood of decisions is reported up to a bound, then named as such', async
     await Promise.all(Array.from({ length: 100 }, () => answerOn(tunnelTo(client, 'x.example:443'))))
   expect(decisions).toHaveLength(1001)
   expect(decisions.at(-1)?.rule).toContain('not reported')
+})
+
+test('a flood of refused requests does not hide what is allowed', async () => {
+  const port = await serve((_request, response) => response.end('fine'))
+  const { guest, decisions } = open({ allow: [`127.0.0.1:${port}`] })
+  const client = await guest()
+  for (let round = 0; round < 11; round += 1)
+    await Promise.all(Array.from({ length: 100 }, () => answerOn(tunnelTo(client, 'x.example:443'))))
+  await client.ask(get(`127.0.0.1:${port}`))
+  await expect.poll(() => decisions.at(-1)).toMatchObject({ host: '127.0.0.1', port, allowed: true })
+})
+
+const REFUSED: [string, Record<string, string>, string][] = [
+  ['CONNECT to an upstream', { ':method': 'CONNECT', ':authority': 'github.upstream:443' }, 'github.upstream'],
+  ['an upstream that there is not', get('nothing.upstream'), 'nothing.upstream'],
+  ['a request that the model takes not', get('anthropic.upstream', '/v1/organizations'), 'anthropic.upstream'],
+  ['a method in small letters', { ...get('127.0.0.1:1'), ':method': 'get' }, '127.0.0.1'],
+  ['another scheme', { ...get('127.0.0.1:1'), ':scheme': 'https' }, '127.0.0.1'],
+  ['a destination that is none', { ':method': 'CONNECT', ':authority': '127.1:80' }, '127.1:80'],
+]
+
+test.each(REFUSED)('%s is refused, and in the log', async (_name, headers, host) => {
+  const { guest, decisions } = open({ allow: ['127.0.0.1:1'] })
+  const answer = await answerOn((await guest()).send(headers))
+  expect([400, 404]).toContain(answer.status)
+  expect(decisions).toMatchObject([{ host, allowed: false }])
+})
+
+test('what is more at once than a machine may have is refused, and in the log', async () => {
+  const { session, guest, decisions } = open({
+    allow: ['slow.example'],
+    names: { 'slow.example': () => new Promise(() => undefined) },
+  })
+  const client = await guest()
+  await once(client.http2, 'remoteSettings')
+  for (let round = 0; round < 3; round += 1) {
+    const streams = Array.from({ length: 100 }, () => tunnelTo(client, 'slow.example:443'))
+    await new Promise((resolve) => client.http2.ping(resolve))
+    // So that HTTP/2 counts them no more; what they began goes on.
+    for (const stream of streams) stream.close(constants.NGHTTP2_CANCEL)
+  }
+  await expect.poll(() => decisions.length).toBeGreaterThan(0)
+  expect(new Set(decisions.map(({ rule }) => rule))).toEqual(new Set(['more at once than limits.connections']))
+  await session.close()
 })
 
 test('a guest that floods, resets at once or sends garbage ends its own connection and may open a new one', async () => {

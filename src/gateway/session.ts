@@ -17,7 +17,7 @@ import {
   SESSION_MEMORY_MB,
   type MachineLimits,
 } from './limits.ts'
-import type { ModelUpstream } from './model.ts'
+import { routeOf, type ModelUpstream } from './model.ts'
 import { Rate } from './rate.ts'
 import { MODEL_UPSTREAM } from './rules.ts'
 import { Throttled } from './throttled.ts'
@@ -33,6 +33,9 @@ const HTTP2_SETTINGS = {
   maxHeaderListSize: MAX_HEADER_BYTES,
   enablePush: false,
 }
+
+/** A rule that quotes what a guest asked for. */
+const MAX_RULE_CHARS = 200
 
 const TOO_MANY = 'This machine makes too many requests a minute (limits.requestsPerMinute): wait, then go on.'
 
@@ -111,7 +114,10 @@ export class Session implements EgressSession {
     // A reset by the guest shows as an error here; whoever works on the stream sees it end.
     stream.on('error', () => undefined)
     // Streams that the guest has reset may still hold a connection outside, so they are not what is counted.
-    if (this.#work.size >= this.#connections) return stream.close(constants.NGHTTP2_REFUSED_STREAM)
+    if (this.#work.size >= this.#connections) {
+      this.#way.refused(headers[':authority'] ?? '', 'more at once than limits.connections')
+      return stream.close(constants.NGHTTP2_REFUSED_STREAM)
+    }
     stream.setTimeout(IDLE_TIMEOUT_MS, () => stream.close(constants.NGHTTP2_CANCEL))
     const work = this.#serve(stream, headers, signal)
       .catch((error: unknown) => {
@@ -125,21 +131,34 @@ export class Session implements EgressSession {
 
   async #serve(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, signal: AbortSignal): Promise<void> {
     const authority = headers[':authority'] ?? ''
-    if (!this.#requests.tryTake()) return answerApiError(stream, 429, 'rate_limit_error', TOO_MANY)
+    if (!this.#requests.tryTake()) {
+      this.#way.refused(authority, 'more a minute than limits.requestsPerMinute')
+      return answerApiError(stream, 429, 'rate_limit_error', TOO_MANY)
+    }
     const isConnect = headers[':method'] === 'CONNECT'
     if (!isUpstreamAuthority(authority))
       return isConnect ? tunnel(stream, authority, this.#way, signal) : forward(stream, headers, this.#way, signal)
-    if (isConnect) return answerText(stream, 400, 'Upstreams are asked by plain http, which never leaves this host.')
+    if (isConnect) {
+      this.#way.refused(authority, 'an upstream is no host')
+      return answerText(stream, 400, 'Upstreams are asked by plain http, which never leaves this host.')
+    }
     const asked = readAsked(authority, headers[':path'] ?? '')
     if (asked.name === MODEL_UPSTREAM) return this.#serveModel(stream, { ...headers, ':path': asked.path })
     if (this.#upstreams !== undefined) return this.#upstreams.serve(stream, headers, asked)
+    this.#way.refused(authority, 'no such upstream')
     answerText(stream, 404, `There is no upstream "${asked.name}" here.`)
   }
 
   #serveModel(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): Promise<void> | void {
+    const denied = (rule: string) => this.#way.decided({ host: ANTHROPIC_AUTHORITY, port: 443, allowed: false, rule })
     const decision = this.#way.policy.decideUpstream(MODEL_UPSTREAM)
-    if (decision.allowed) return this.#model.serve(stream, headers)
-    this.#way.decided({ host: ANTHROPIC_AUTHORITY, port: 443, allowed: false, rule: decision.rule })
-    answerApiError(stream, 403, 'permission_error', decision.advice ?? decision.rule)
+    if (!decision.allowed) {
+      denied(decision.rule)
+      return answerApiError(stream, 403, 'permission_error', decision.advice ?? decision.rule)
+    }
+    const { ':method': method = '', ':path': path = '' } = headers
+    if (routeOf(method, path) === undefined)
+      denied(`upstream ${MODEL_UPSTREAM} takes no ${method} ${path.split('?')[0] ?? ''}`.slice(0, MAX_RULE_CHARS))
+    return this.#model.serve(stream, headers)
   }
 }

@@ -14,7 +14,7 @@ export async function tunnel(
 ): Promise<void> {
   const destination = parseAuthority(authority)
   if (destination === undefined) {
-    way.unreadable(authority)
+    way.refused(authority, 'unreadable destination')
     return answerText(stream, 400, 'CONNECT needs host:port, an address in its usual notation.')
   }
   const dialled = await dial(destination, way, signal)

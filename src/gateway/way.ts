@@ -1,4 +1,4 @@
-import type { Destination } from './authority.ts'
+import { parseAuthority, type Destination } from './authority.ts'
 import type { Dialled, Resolve } from './dial.ts'
 import { MAX_DECISIONS } from './limits.ts'
 import type { Policy } from './policy.ts'
@@ -12,7 +12,8 @@ export class Way {
   readonly policy: Policy
   readonly resolve: Resolve
   readonly #report: ((decision: EgressDecision) => void) | undefined
-  #reported = 0
+  /** Counted apart, so that a flood of refused attempts does not hide where data went. */
+  readonly #reported = { allowed: 0, denied: 0 }
 
   constructor(policy: Policy, resolve: Resolve, report: ((decision: EgressDecision) => void) | undefined) {
     this.policy = policy
@@ -22,15 +23,18 @@ export class Way {
 
   /** Reports a decision, until there have been so many that a guest seems to make them for their own sake. */
   decided(decision: EgressDecision): void {
-    this.#reported += 1
-    if (this.#reported <= MAX_DECISIONS) this.#report?.(decision)
-    if (this.#reported === MAX_DECISIONS)
-      this.#report?.({ host: '', port: 0, allowed: false, rule: 'further decisions are not reported' })
+    const { allowed } = decision
+    const kind = allowed ? 'allowed' : 'denied'
+    this.#reported[kind] += 1
+    if (this.#reported[kind] <= MAX_DECISIONS) this.#report?.(decision)
+    if (this.#reported[kind] === MAX_DECISIONS)
+      this.#report?.({ host: '', port: 0, allowed, rule: `further ${kind} requests are not reported` })
   }
 
-  /** Reports a destination that could not be read. */
-  unreadable(authority: string): void {
-    this.decided({ host: authority.slice(0, MAX_HOST_CHARS), port: 0, allowed: false, rule: 'unreadable destination' })
+  /** Reports a request that was refused whatever the policy says of its destination, which may be no readable one. */
+  refused(authority: string, rule: string): void {
+    const destination = parseAuthority(authority, 80) ?? { host: authority.slice(0, MAX_HOST_CHARS), port: 0 }
+    this.decided({ ...destination, allowed: false, rule })
   }
 
   /** Reports why there is no connection; returns status and sentence for the guest. */

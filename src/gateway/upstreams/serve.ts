@@ -2,6 +2,7 @@ import type { IncomingMessage, OutgoingHttpHeaders } from 'node:http'
 import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2'
 import { HTTP_METHODS } from '../../contracts/network.ts'
 import { VivariumError } from '../../contracts/errors.ts'
+import { UPSTREAM_SUFFIX } from '../../link/constants.ts'
 import type { SecretUse, Secrets } from '../../vault/types.ts'
 import { answerText } from '../answer.ts'
 import { endToEnd, framedBody, withoutBody, withoutCredentials } from '../headers.ts'
@@ -53,6 +54,7 @@ export class Upstreams {
   async serve(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, asked: Asked): Promise<void> {
     const upstream = this.#byName.get(asked.name)
     if (upstream === undefined) {
+      this.#way.refused(`${asked.name}${UPSTREAM_SUFFIX}`, 'no such upstream')
       const names = [...this.#byName.keys()].join(', ')
       return answerText(stream, 404, `There is no upstream "${asked.name}" here; there are: ${names || 'none'}.`)
     }
