@@ -1,5 +1,6 @@
 import type { NetworkPolicy } from '../contracts/network.ts'
-import type { EgressContext, EgressSession } from '../gateway/types.ts'
+import type { NewEvent } from '../contracts/event.ts'
+import type { EgressContext, EgressSession, ModelUsage } from '../gateway/types.ts'
 import type { Recorder } from './recorder.ts'
 import type { Run, RunServices } from './run.ts'
 import type { StoredRequest } from './task-store.ts'
@@ -32,8 +33,8 @@ export class Egress {
       policy: networkPolicy(request),
       needsModel: this.#services.agents[request.agent].needsModel,
       maxCostUsd: request.maxCostUsd,
-      onUsage: ({ status: _, ...usage }) => {
-        if (!this.#isOver) this.#recorder.note({ type: 'usage', ...usage })
+      onUsage: (usage) => {
+        if (!this.#isOver) this.#recorder.note(usageEvent(usage))
         void this.save(session)
       },
       onEgress: (decision) => {
@@ -75,6 +76,22 @@ export class Egress {
   /** The task's log is at its end: what a kept machine does from here on is not written into it. */
   end(): void {
     this.#isOver = true
+  }
+}
+
+function usageEvent({ model, costUsd, complete, overBudgetUsd, ...usage }: ModelUsage): NewEvent {
+  const { inputTokens, outputTokens, cacheReadTokens, cacheWriteTokens } = usage
+  const over = overBudgetUsd === undefined ? {} : { overBudgetUsd }
+  return {
+    type: 'usage',
+    model,
+    costUsd,
+    complete,
+    ...over,
+    inputTokens,
+    outputTokens,
+    cacheReadTokens,
+    cacheWriteTokens,
   }
 }
 
