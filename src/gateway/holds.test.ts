@@ -64,6 +64,18 @@ test('the end of a hold is told also to a machine whose guest waits no more', as
   await session.close()
 })
 
+test('a limit on counting tokens holds no model request', async () => {
+  await using stack = new AsyncDisposableStack()
+  const model = stack.use(await startLimited({ 'retry-after': '3600' }))
+  const { guest, holds } = stack.use(await openTestGateway(model.url)).machine()
+  const client = await guest()
+  const counting = await client.askModel(PROMPT, { ':path': '/v1/messages/count_tokens' })
+  expect(counting).toMatchObject({ status: 429, headers: { 'retry-after': '3600' } })
+  model.state.limited = false
+  expect((await client.askModel(PROMPT)).status).toBe(200)
+  expect(holds).toEqual([])
+})
+
 test('a short wait is passed on as it is, and noted', async () => {
   await using stack = new AsyncDisposableStack()
   const model = stack.use(await startLimited({ 'retry-after': '7' }))

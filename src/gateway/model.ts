@@ -108,7 +108,8 @@ export class ModelUpstream {
   ): Promise<void> {
     const body = request.method === 'POST' ? cap(MAX_MODEL_BODY_BYTES) : undefined
     const response = await exchange(stream, this.#endpoint.request(request, credential), body)
-    if ((response.statusCode ?? 502) >= 400) return this.#passError(stream, request, response, credential)
+    // Limits of what costs nothing are limits of its own: they hold nothing else.
+    if ((response.statusCode ?? 502) >= 400) return this.#passError(stream, request, response, undefined)
     await passAnswer(stream, response, { method: request.method, drop: isCookie })
   }
 
