@@ -39,7 +39,7 @@ if (config.credentials.apiKey === undefined && config.credentials.oauthToken ===
   io.print(io.paint.bold(`Using your credential and the model at ${config.anthropic.upstream}.`))
 }
 
-const server = stack.use(await startServer(config, createLogger('warn'), { anyPort: true }))
+const server = stack.use(await startServer(config, createLogger('warn'), { anyPort: true, forgetSecrets: false }))
 const dashboard = `${server.url}/#key=${server.key}`
 io.print(`Dashboard: ${dashboard}\n`)
 const client = createClient({ url: server.url, apiKey: server.key })

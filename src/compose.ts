@@ -183,6 +183,8 @@ export async function compose(
     gauges: () => [
       { name: 'vivarium_tasks_active', help: 'Tasks that are not final.', value: tasks.activeCount() },
       { name: 'vivarium_machines', help: 'Machines that exist.', value: machines.list().length },
+      { name: 'vivarium_ready_machines', help: 'Machines ready for any task.', value: pool.counts().machines },
+      { name: 'vivarium_ready_agents', help: 'Machines in which an agent waits.', value: pool.counts().agents },
     ],
     onError: (error, request) => log.error({ err: error, ...request }, error.message),
   }

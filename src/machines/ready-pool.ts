@@ -88,6 +88,12 @@ class Pool implements ReadyPool {
     return { id: chosen.machine.id, waiting: chosen.waiting }
   }
 
+  counts(): { machines: number; agents: number } {
+    const agents = this.#entries.values().filter(({ waiting }) => waiting !== undefined)
+    const count = agents.toArray().length
+    return { machines: this.#entries.size - count, agents: count }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#timer)
     this.#closing.abort(new VivariumError('shutting_down', 'The server is shutting down.'))

@@ -256,6 +256,8 @@ export interface ReadyPool extends AsyncDisposable {
    * waiting agent is only given to those who can use that.
    */
   take(wish: ReadyWish): ReadyMachine | undefined
+  /** How many are ready: without an agent, and with one that waits. */
+  counts(): { machines: number; agents: number }
 }
 
 /**

@@ -12,7 +12,7 @@ afterAll(async () => {
 })
 
 test('a machine is suspended under its task and goes on: the same process, its output without gap or repetition, the clock right', async () => {
-  const { tasks, vms } = orchestrator.client
+  const { tasks } = orchestrator.client
   const count = 100
   const prompt = `for i in $(seq 1 ${count}); do echo line $i $$ $(date +%s); sleep 0.1; done; echo whole > end.txt`
   const { id } = await tasks.submit({ prompt, agent: 'shell' })

@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -39,6 +39,8 @@ export interface TestOrchestrator extends AsyncDisposable {
 export interface TestOptions {
   script: ScriptInput
   env?: Record<string, string>
+  /** What the settings file holds. */
+  settings?: object
   /** Program and first arguments; the source by default. */
   program?: string[]
 }
@@ -83,6 +85,7 @@ export async function startOrchestrator(options: TestOptions): Promise<TestOrche
   await using stack = new AsyncDisposableStack()
   const home = mkdtempSync(join(tmpdir(), 'vivarium-home-'))
   stack.defer(() => rmSync(home, { recursive: true, force: true }))
+  if (options.settings !== undefined) writeFileSync(join(home, 'vivarium.json'), JSON.stringify(options.settings))
   const model = stack.use(await startScriptedModel({ script: options.script, requireKey: TEST_KEY }))
   const env = cleanEnv(home, { VIVARIUM_ANTHROPIC_UPSTREAM: model.url, ...options.env })
   const program = options.program ?? [process.execPath, MAIN]

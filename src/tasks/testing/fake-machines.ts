@@ -180,6 +180,10 @@ export class FakePool implements ReadyPool {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {}
+
+  counts() {
+    return { machines: 0, agents: 0 }
+  }
 }
 
 export function waitingAgent(fields: Partial<WaitingAgent> = {}): WaitingAgent {
