@@ -134,7 +134,7 @@ test('the tools of the image reach what is allowed by themselves, and private se
     ],
     [
       'no token',
-      `sudo grep -rl ${TOKEN.slice(0, 20)} /home /root /etc /workspace /proc/*/environ | grep -v /proc/self | wc -l`,
+      `sudo grep -rlE 'gh[p]_[0-9]{8}' /home /root /etc /workspace /proc/*/environ | grep -v /proc/self | wc -l`,
       '0',
     ],
   ]

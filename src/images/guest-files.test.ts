@@ -38,7 +38,7 @@ test("a guest gets the host's mirrors and registries, behind the gateway", () =>
   expect(file(HOST, '/etc/apt/sources.list.d/debian.sources')).toContain('URIs: https://mirror.example/debian\n')
   expect(file(HOST, '/usr/local/etc/npmrc')).toMatch(/^registry=https:\/\/npm.example\/\n@acme:registry=https:\/\/acme/)
   expect(file(HOST, '/etc/apt/apt.conf.d/90vivarium')).toContain('Acquire::Check-Date "false";\n')
-  for (const path of ['/etc/apt/apt.conf.d/90vivarium', '/usr/local/etc/npmrc', '/etc/pip.conf', '/etc/gitconfig']) {
+  for (const path of ['/etc/apt/apt.conf.d/90vivarium', '/usr/local/etc/npmrc', '/etc/environment', '/etc/gitconfig']) {
     expect(`${path}: ${file(HOST, path)}`).toContain('http://127.0.0.1:3128')
   }
 })

@@ -62,7 +62,7 @@ export function npmConfiguration({ npm, upstreams }: HostFacts): string[] {
   ]
 }
 
-/** pip.conf: likewise. */
+/** pip.conf: likewise. The proxy is in the environment: of one named here pip makes no exception for local addresses. */
 export function pipConfiguration({ pip, upstreams }: HostFacts): string[] {
   const index = pip.index === undefined ? [] : [guestRegistry(pip.index, upstreams)]
   const extra = pip.extra.map((address) => guestRegistry(address, upstreams))
@@ -71,7 +71,6 @@ export function pipConfiguration({ pip, upstreams }: HostFacts): string[] {
     .map((address) => new URL(address).host)
   return [
     '[global]',
-    `proxy = ${PROXY}`,
     `cert = ${CERTIFICATES}`,
     'disable-pip-version-check = true',
     // Debian keeps its Python for itself; in a throwaway machine nothing is lost by sharing it.

@@ -28,7 +28,8 @@ export interface ToolServer extends AsyncDisposable {
  */
 export async function startToolServer(address: string, token: string): Promise<ToolServer> {
   const folder = mkdtempSync(join(tmpdir(), 'vivarium-tools-'))
-  const { ca, key, cert } = await makeCertificates(`IP:${address}`)
+  // npm checks the certificate of an address that it reaches by a proxy against "localhost".
+  const { ca, key, cert } = await makeCertificates(`IP:${address}`, 'DNS:localhost')
   const caFile = join(folder, 'ca.crt')
   writeFileSync(caFile, ca)
   const repositories = join(folder, 'git')
