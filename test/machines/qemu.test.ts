@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
-import { readdir, readFile, readlink, rm } from 'node:fs/promises'
+import { readdir, readFile, readlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { execa } from 'execa'
@@ -97,22 +97,6 @@ test('a guest boots to its agent; killing QEMU is told, and nothing is left', as
   expect(await vmm.exited).toMatch(/^QEMU ended: killed by SIGKILL/)
   await vmm.kill()
   expect(await room.traces()).toEqual([room.spec.id])
-})
-
-test("the guest's memory can be written to a file", async () => {
-  await using room = await openRoom()
-  await using streams = await room.listen()
-  const vmm = await room.engine('tcg').create(room.spec, async () => {})
-  const dump = join(room.cacheDir, 'memory.core')
-  try {
-    await Promise.all([vmm.guestUp, streams.connected])
-    await vmm.dumpMemory(dump)
-    const { stdout } = await execa('grep', ['-c', '--text', 'vivarium-init: starting the agent', dump])
-    expect(Number(stdout)).toBeGreaterThan(0)
-    await rm(dump)
-  } finally {
-    await vmm.kill()
-  }
 })
 
 test('a machine outlives its orchestrator, is found again, and is wholly removed', async () => {
