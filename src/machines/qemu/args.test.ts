@@ -51,6 +51,15 @@ test('the accelerator decides about processor and emulation', () => {
   expect(valuesOf(qemuArgs({ ...CONFIG, accel: 'kvm' }), '-cpu')).toEqual(['host'])
 })
 
+test('hardware virtualisation restores from the same files with the same machine', () => {
+  const saved = { memory: { kind: 'private', fd: 9, openReadOnly: true }, boot: null } as const
+  const [kvm, tcg] = (['kvm', 'tcg'] as const).map((accel) => qemuArgs({ ...CONFIG, ...saved, accel }))
+  const withoutProcessor = (args: string[] = []) =>
+    args.filter((arg, index) => !['-accel', '-cpu'].some((flag) => [arg, args[index - 1]].includes(flag)))
+  expect(withoutProcessor(kvm)).toEqual(withoutProcessor(tcg))
+  expect(valuesOf(kvm ?? [], '-accel')).toEqual(['kvm'])
+})
+
 test('the option to dial again has the name that each QEMU knows', () => {
   const dial = (version: [number, number]) => valuesOf(qemuArgs({ ...CONFIG, version }), '-chardev').join(' ')
   expect(dial([9, 1])).toContain('reconnect=1')
