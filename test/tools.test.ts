@@ -57,7 +57,7 @@ async function run(task: { prompt: string; agent: 'shell' | 'claude-code'; env?:
   const { id } = await orchestrator.client.tasks.submit({
     ...task,
     memoryMib: 1024,
-    timeoutSeconds: 600,
+    timeoutSeconds: 800,
     files: [{ path: 'ca.crt', contentBase64: Buffer.from(server.ca).toString('base64') }],
     network: { allow: [server.host] },
   })
@@ -159,7 +159,8 @@ export NODE_EXTRA_CA_CERTS=$PWD/ca.crt SSL_CERT_FILE=/etc/ssl/certs/ca-certifica
     expect.objectContaining({ host: 'denied.example', allowed: false, rule: 'deny by default' }),
   )
   expect(JSON.stringify(events)).not.toContain(TOKEN)
-})
+  // Twenty programs, one after the other, under emulation.
+}, 900_000)
 
 test("Claude's own WebFetch reads an allowed page", async () => {
   const { task, events } = await run({
