@@ -45,6 +45,12 @@ async function printed({ id }: Task): Promise<string> {
   return items.flatMap((event) => (event.type === 'tool_result' ? [event.text] : [])).join('\n')
 }
 
+/** What the log of a task warns of. */
+async function warnings({ id }: Task): Promise<string[]> {
+  const { items } = await orchestrator.client.tasks.events(id)
+  return items.flatMap((event) => (event.type === 'log' && event.level === 'warn' ? [event.message] : []))
+}
+
 /** The prompts that a model request carries, by the request of the last prompt. */
 function promptsSent(last: string): string[] {
   const bodies = orchestrator.model.requests.map(({ body }) => JSON.stringify(body ?? null))
@@ -55,8 +61,10 @@ function promptsSent(last: string): string[] {
 test('a task goes on in its kept machine, in copies of it, and from its stored state when that is gone', async () => {
   const first = await run('please do the first step', { keepVmSeconds: 3600 })
   expect(first).toMatchObject({ status: 'succeeded', error: null })
+  expect(await warnings(first)).toEqual([])
 
   const second = await run('now the second step', { continues: first.id })
+  expect(await warnings(second)).toEqual([])
   expect(second).toMatchObject({ status: 'succeeded', vmId: first.vmId, sessionId: first.sessionId })
   expect(await printed(second)).toBe('one\nkept')
   expect(promptsSent('now the second step')).toEqual(['the first step', 'the second step'])
