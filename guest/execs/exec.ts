@@ -3,13 +3,14 @@ import { once } from 'node:events'
 import { closeSync, existsSync, rmSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { ExecExit, ExecSpec, SignalRequest } from '../../src/link/protocol.ts'
+import type { ExecExit, ExecSpec, SignalRequest, TerminalSize } from '../../src/link/protocol.ts'
 import { Refusal } from '../http.ts'
 import { messageOf } from '../log.ts'
 import { Input } from './input.ts'
 import { forkUnspared, oomKills } from './memory.ts'
 import type { Pipes } from './pipes.ts'
 import { Spool } from './spool.ts'
+import { inTerminal, resizeTerminal } from './terminal.ts'
 import type { Tracker } from './tracking.ts'
 import { baseEnvironment, userNamed } from './users.ts'
 
@@ -17,6 +18,8 @@ export interface ExecContext {
   pipes: Pipes
   tracker: Tracker
   spoolDir: string
+  /** Unacknowledged output at which the process is held back. */
+  spoolBytes: number
   switchUsers: boolean
   proxyPort: number
   /** Below what every process gets, which is below what the request asks for. */
@@ -56,7 +59,7 @@ export class Exec {
     this.#tracker = context.tracker
     this.#spoolDir = context.spoolDir
     this.input = stdin === undefined ? undefined : new Input(stdin)
-    this.spool = new Spool(context.spoolDir, () => this.#resume())
+    this.spool = new Spool(context.spoolDir, context.spoolBytes, () => this.#resume())
     this.#record(outputs[0], 'stdout')
     this.#record(outputs[1], 'stderr')
     child.once('exit', (code, signal) => void this.#end(code, signal))
@@ -64,7 +67,7 @@ export class Exec {
 
   /** Starts the process. Rejects with a Refusal when it can't be started. */
   static async start(spec: ExecSpec, context: ExecContext): Promise<Exec> {
-    const [command, ...args] = spec.argv
+    const [command, ...args] = spec.tty === undefined ? spec.argv : inTerminal(spec.argv, spec.tty)
     if (command === undefined) throw new Refusal(400, 'argv is empty')
     const user = userNamed(spec.user)
     const owner = context.switchUsers ? { uid: user.uid, gid: user.gid } : undefined
@@ -108,6 +111,11 @@ export class Exec {
       this.#signalListed(signal)
       await sleep(5)
     }
+  }
+
+  /** Gives its terminal another size. Rejects with a Refusal where it has none. */
+  async resize(size: TerminalSize): Promise<void> {
+    if (this.#recording) await resizeTerminal(this.pid, size)
   }
 
   /** The host has everything before `to`. */

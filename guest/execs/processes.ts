@@ -5,6 +5,8 @@ interface Process {
   parent: number
   group: number
   session: number
+  /** Device number of its controlling terminal; 0 for none. */
+  terminal: number
 }
 
 /** A process by /proc/PID/stat; undefined when it is gone or a zombie. */
@@ -12,9 +14,10 @@ function readProcess(pid: number): Process | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
     // The name in parentheses may hold anything; the fields behind its end are numbers (proc(5)).
-    const [state, parent, group, session] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    const [state, parent, group, session, terminal] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
     if (state === 'Z' || state === 'X') return undefined
-    return { pid, parent: Number(parent), group: Number(group), session: Number(session) }
+    const numbers = { parent: Number(parent), group: Number(group), session: Number(session) }
+    return { pid, ...numbers, terminal: Number(terminal) }
   } catch {
     return undefined
   }
@@ -43,4 +46,13 @@ export function findProcesses(leader: number, assignment: string): number[] {
     for (const { pid, parent } of all) if (found.has(parent)) found.add(pid)
   }
   return [...found]
+}
+
+/** The pseudo terminal that controls a process: null while there is none, undefined when the process is gone. */
+export function terminalOf(pid: number): string | null | undefined {
+  const process = readProcess(pid)
+  if (process === undefined) return undefined
+  // A minor number is the low 8 bits and, from bit 20 on, the rest (proc(5), `tty_nr`).
+  const minor = (process.terminal & 0xff) | ((process.terminal >>> 12) & 0xfff00)
+  return process.terminal === 0 ? null : `/dev/pts/${minor}`
 }

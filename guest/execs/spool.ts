@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs'
 import { readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { FRAME_HEADER_BYTES, FRAME_KIND, MAX_FRAME_BYTES, SPOOL_BYTES } from '../../src/link/constants.ts'
+import { FRAME_HEADER_BYTES, FRAME_KIND, MAX_FRAME_BYTES } from '../../src/link/constants.ts'
 import { log, messageOf } from '../log.ts'
 
 const SEGMENT_BYTES = 256 * 1024
@@ -30,16 +30,21 @@ export class Spool {
   #spilling = false
   #waiting: (() => void)[] = []
   readonly #folder: string
+  readonly #limitBytes: number
   readonly #onRoom: () => void
 
-  /** `onRoom` is called whenever something was freed and there is room, also where nobody had to wait. */
-  constructor(folder: string, onRoom: () => void) {
+  /**
+   * `limitBytes` unacknowledged make it full. `onRoom` is called whenever something was freed and there is room, also where
+   * nobody had to wait.
+   */
+  constructor(folder: string, limitBytes: number, onRoom: () => void) {
     this.#folder = folder
+    this.#limitBytes = limitBytes
     this.#onRoom = onRoom
   }
 
   get full(): boolean {
-    return this.#end - this.#start >= SPOOL_BYTES || this.#inMemory >= MEMORY_HIGH_BYTES
+    return this.#end - this.#start >= this.#limitBytes || this.#inMemory >= MEMORY_HIGH_BYTES
   }
 
   get start(): number {

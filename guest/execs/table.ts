@@ -1,7 +1,8 @@
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ServerHttp2Stream } from 'node:http2'
-import type { ExecSpec, ExecStarted, InputAccepted, SignalRequest } from '../../src/link/protocol.ts'
+import { SPOOL_BYTES, TERMINAL_SPOOL_BYTES } from '../../src/link/constants.ts'
+import type { ExecSpec, ExecStarted, InputAccepted, SignalRequest, TerminalSize } from '../../src/link/protocol.ts'
 import { answerJson, numberParameter, readJson, Refusal, type Request } from '../http.ts'
 import type { AgentOptions } from '../options.ts'
 import { Exec } from './exec.ts'
@@ -55,6 +56,10 @@ export class Execs {
       await exec.signal(signal)
       return answerJson(stream, {})
     }
+    if (action === 'resize' && method === 'POST') {
+      await exec.resize(await readJson<TerminalSize>(stream))
+      return answerJson(stream, {})
+    }
     throw new Refusal(404, `no such request: ${method} ${action ?? ''}`)
   }
 
@@ -75,7 +80,8 @@ export class Execs {
     const mark: Record<string, string> = cgroupDir === undefined ? { [EXEC_VARIABLE]: id } : {}
     const environment = { ...this.#imageEnvironment, ...mark }
     const spoolDir = join(this.#spools, id)
-    const context = { pipes: this.#pipes, tracker, spoolDir, switchUsers, proxyPort, environment }
+    const spoolBytes = spec.tty === undefined ? SPOOL_BYTES : TERMINAL_SPOOL_BYTES
+    const context = { pipes: this.#pipes, tracker, spoolDir, spoolBytes, switchUsers, proxyPort, environment }
     const started = Exec.start(spec, context)
     this.#execs.set(id, started)
     // What could not be started may be tried again under the same id.

@@ -42,3 +42,5 @@ export const FRAME_KIND = { stdout: 1, stderr: 2, exit: 3 } as const
 export const FRAME_HEADER_BYTES = 5
 export const MAX_FRAME_BYTES = 64 * 1024
 export const SPOOL_BYTES = 64 * 1024 * 1024
+/** The same of a terminal: little, since what is typed takes effect behind all of it. More than the host takes between two acknowledgements. */
+export const TERMINAL_SPOOL_BYTES = 2 * 1024 * 1024

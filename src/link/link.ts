@@ -78,6 +78,9 @@ export function createGuestLink(options: GuestLinkOptions): GuestLink {
 
     input: (id, at, data, end, signal) => sendInput(calls, id, at, data, end, signal),
 
+    resize: (id, size, signal) =>
+      done({ method: 'POST', path: `/execs/${id}/resize`, body: json(size), repeatable: true, signal }),
+
     async kill(id, signal) {
       await signalExec(calls, id, signal)
     },

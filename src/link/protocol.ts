@@ -58,6 +58,10 @@ export type ParkResponse = z.infer<typeof ParkResponse>
 
 // ---- /execs/{id} -----------------------------------------------------------------------------------------------------
 
+/** Of a terminal, in characters. */
+export const TerminalSize = z.object({ rows: z.int(), cols: z.int() })
+export type TerminalSize = z.infer<typeof TerminalSize>
+
 /**
  * `PUT /execs/{id}`: start a process. Idempotent by id: a second PUT with the same id starts nothing,
  * and one that an agent before a restart has started is gone (410). With `?output=1` the
@@ -71,6 +75,11 @@ export const ExecSpec = z.object({
   user: z.enum(['root', 'agent']),
   /** `none`: stdin is /dev/null (an idle open stdin costs Claude Code 3 s). */
   stdin: z.enum(['none', 'pipe']),
+  /**
+   * Give it a terminal of this size, whose input is `stdin`, a pipe, and whose output is stdout. The end of the input hangs up. A command that
+   * can't be started then says so in the terminal and exits with 127.
+   */
+  tty: TerminalSize.optional(),
 })
 export type ExecSpec = z.infer<typeof ExecSpec>
 
@@ -80,7 +89,8 @@ export type ExecStarted = z.infer<typeof ExecStarted>
 /**
  * `GET /execs/{id}/output?from=N`: the spool from byte N on, live until the exit frame. The spool is a sequence of frames,
  * `kind: u8, length: u32 big-endian, payload`; N is always a frame boundary (the end of the last whole frame received).
- * `POST /execs/{id}/ack?to=N` lets the guest drop what lies before N; while SPOOL_BYTES are unacknowledged the writer blocks.
+ * `POST /execs/{id}/ack?to=N` lets the guest drop what lies before N; while SPOOL_BYTES (of a terminal
+ * TERMINAL_SPOOL_BYTES) are unacknowledged the writer blocks.
  * The last frame is `exit`, whose payload is an ExecExit as JSON.
  */
 export const ExecExit = z.object({
@@ -99,6 +109,8 @@ export type ExecExit = z.infer<typeof ExecExit>
  */
 export const InputAccepted = z.object({ at: z.int().nonnegative() })
 export type InputAccepted = z.infer<typeof InputAccepted>
+
+/** `POST /execs/{id}/resize` with a TerminalSize: its terminal's programs are told. */
 
 /** `POST /execs/{id}/signal`: to every process the exec started, also those that left its process group. */
 export const SignalRequest = z.object({

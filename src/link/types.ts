@@ -7,6 +7,7 @@ import type {
   ExecSpec,
   HelloResponse,
   SignalRequest,
+  TerminalSize,
   TreeEntry,
 } from './protocol.ts'
 
@@ -44,6 +45,8 @@ export interface GuestLink extends AsyncDisposable {
   output(id: string, from: number, signal?: AbortSignal): AsyncIterable<ExecOutput>
   /** Writes `data` as the stdin bytes at offset `at`; `end` closes stdin behind them. */
   input(id: string, at: number, data: Buffer, end: boolean, signal?: AbortSignal): Promise<void>
+  /** Gives the terminal of a process that was started with one another size. */
+  resize(id: string, size: TerminalSize, signal?: AbortSignal): Promise<void>
   /** Signals every process that the exec started. */
   kill(id: string, signal: SignalRequest['signal']): Promise<void>
   /** Runs a command to its end. `stdin` is given whole; output beyond `maxBytes` per stream is dropped. */

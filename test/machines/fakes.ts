@@ -99,6 +99,7 @@ function fakeLink(behaviour: FakeBehaviour, accepted: Duplex[] = []): GuestLink 
     start: refuse,
     output: () => ({ [Symbol.asyncIterator]: () => ({ next: refuse }) }),
     input: refuse,
+    resize: refuse,
     kill: refuse,
     exec: refuse,
     readFile: refuse,

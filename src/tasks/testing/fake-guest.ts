@@ -113,6 +113,7 @@ export class FakeGuest {
       accept: unused,
       park: unused,
       wake: unused,
+      resize: unused,
       start: async (id, spec) => {
         const process = new FakeProcess(spec)
         this.processes.set(id, process)
