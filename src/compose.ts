@@ -14,6 +14,7 @@ import { createDeltaCoalescer } from './events/coalesce.ts'
 import { openEventLog } from './events/log.ts'
 import type { EventLog } from './events/types.ts'
 import { vaultCredentials } from './gateway/credentials.ts'
+import type { Resolve } from './gateway/dial.ts'
 import { createGateway } from './gateway/gateway.ts'
 import type { Gateway } from './gateway/types.ts'
 import { upstreamSet } from './gateway/upstreams/set.ts'
@@ -80,11 +81,14 @@ export interface Orchestrator extends AsyncDisposable {
   isBusy(): boolean
 }
 
-/** Builds every service, once. The data folder exists and is ours. `forgetSecrets` empties the vault first. */
+/**
+ * Builds every service, once. The data folder exists and is ours. `forgetSecrets` empties the vault first; `resolve` takes the place
+ * of the system's resolver in tests of names that lead astray.
+ */
 export async function compose(
   config: Config,
   log: Logger,
-  options: { forgetSecrets?: boolean } = {},
+  options: { forgetSecrets?: boolean; resolve?: Resolve } = {},
 ): Promise<Orchestrator> {
   await using stack = new AsyncDisposableStack()
   const { doctor } = composeHost(config)
@@ -114,6 +118,7 @@ export async function compose(
     userName: identity.nameOf,
     isTrusted: identity.isOwner,
     log,
+    ...(options.resolve && { resolve: options.resolve }),
   })
   const machines = stack.use(
     createMachines({
