@@ -28,7 +28,6 @@ export function hostTools(arch: string = process.arch): HostTool[] {
     { tool: 'unshare', package: 'util-linux', why: 'contain the build', use: 'image' },
     { tool: 'setpriv', package: 'util-linux', why: 'contain the build', use: 'image' },
     ...(qemu === undefined ? [] : [qemu]),
-    { tool: 'qemu-img', package: 'qemu-utils', why: 'make disks for machines', use: 'machine' },
     { tool: 'bwrap', package: 'bubblewrap', why: 'confine machines', use: 'machine' },
     { tool: 'prlimit', package: 'util-linux', why: 'confine machines', use: 'machine' },
     { tool: 'git', package: 'git', why: 'test changes and patches', use: 'tests' },

@@ -147,6 +147,18 @@ test.each([
   expect(await place.remains()).toEqual([])
 })
 
+test('a folder without a state is refused: the machine in it was never wholly saved', async () => {
+  const folder = await mkdtemp(join(room.cacheDir, 'unsaved-'))
+  await link(join(saved, 'scratch.qcow2'), join(folder, 'scratch.qcow2'))
+  const place = await room.another()
+  const restored = room.engine('tcg').restore(place.spec, { folder, disk: 'over' }, async () => {})
+  await expect(restored).rejects.toMatchObject({
+    code: 'engine_failed',
+    message: expect.stringMatching(/^A file of the machine can't be opened: .*state/),
+  })
+  expect(await place.remains()).toEqual([])
+})
+
 test('QEMU killed while it takes up or saves a machine is told, and leaves no state', async () => {
   const from = { folder: saved, disk: 'over' } as const
   const place = await room.another()

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { qemuArgs, type QemuConfig } from './args.ts'
+import { incomingState, qemuArgs, type QemuConfig } from './args.ts'
 
 const CONFIG: QemuConfig = {
   id: 'vm_000000000000',
@@ -83,6 +83,11 @@ test('a machine that goes on waits for its state, and boots no kernel', () => {
   expect(args).toContain('-S')
   expect(args).not.toContain('-kernel')
   expect(qemuArgs(CONFIG)).not.toContain('-incoming')
+})
+
+test("a saved machine's state is read in the way that each QEMU knows", () => {
+  expect(incomingState([7, 2], 9)).toEqual({ args: [], uri: 'fd:9' })
+  expect(incomingState([10, 0], 9)).toEqual({ args: ['-add-fd', 'fd=9,set=9'], uri: 'file:/dev/fdset/9' })
 })
 
 test('RAM has one name wherever it lies, and is only ever shared by the machine that others will map', () => {

@@ -75,6 +75,16 @@ function bootArgs({ kernelFd, initrdFd, kernelArgs }: NonNullable<QemuConfig['bo
   return ['-kernel', fdPath(kernelFd), '-initrd', fdPath(initrdFd), '-append', commandLine]
 }
 
+/**
+ * How a QEMU that waits is given a saved machine's state by an inherited descriptor: arguments, and the `uri` for the
+ * monitor. Newer versions read files by `file:` only, which 9.0 has learned to take from a descriptor.
+ */
+export function incomingState([major]: QemuConfig['version'], fd: number): { args: string[]; uri: string } {
+  return major < 9
+    ? { args: [], uri: `fd:${fd}` }
+    : { args: ['-add-fd', `fd=${fd},set=${fd}`], uri: `file:/dev/fdset/${fd}` }
+}
+
 /** Kernel, initrd and memory are opened by path only. The descriptor's own path works whatever folder the file lies in. */
 function fdPath(fd: number): string {
   return `/proc/self/fd/${fd}`

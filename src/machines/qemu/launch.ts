@@ -105,8 +105,12 @@ async function openFiles(files: readonly InheritedFile[], logPath: string) {
   await using opened = new AsyncDisposableStack()
   const log = opened.use(await open(logPath, 'a', 0o600))
   const handles: FileHandle[] = []
-  for (const { path, writable } of files)
-    handles.push(opened.use(await open(path, writable ? constants.O_RDWR : constants.O_RDONLY)))
+  for (const { path, writable } of files) {
+    const handle = open(path, writable ? constants.O_RDWR : constants.O_RDONLY).catch((cause: Error) => {
+      throw new VivariumError('engine_failed', `A file of the machine can't be opened: ${cause.message}`, { cause })
+    })
+    handles.push(opened.use(await handle))
+  }
   const all = opened.move()
   return { log, handles, [Symbol.asyncDispose]: () => all.disposeAsync() }
 }

@@ -5,7 +5,7 @@ import { VivariumError } from '../../contracts/errors.ts'
 import type { GuestImage } from '../../images/types.ts'
 import { killMachineProcesses } from '../kill.ts'
 import type { ProcessIdentity } from '../types.ts'
-import { qemuArgs, SOCKETS, type Accelerator, type QemuMemory } from './args.ts'
+import { incomingState, qemuArgs, SOCKETS, type Accelerator, type QemuMemory } from './args.ts'
 import type { ScratchLayers } from './disks.ts'
 import type { Qemu } from './host.ts'
 import { kvmAccess } from './kvm-access.ts'
@@ -70,14 +70,14 @@ export async function startQemu(
   signal?.throwIfAborted()
   const files = new InheritedFiles()
   const args = qemuArgs(describe(options, files))
-  const stateFd = state === null ? undefined : files.add(state.path)
+  const incoming = state && { ...state, ...incomingState(options.qemu.version.number, files.add(state.path)) }
   const { identity, ended } = await launch({
     id,
     runDir,
     uid,
     gid,
     devices,
-    args,
+    args: [...args, ...(incoming?.args ?? [])],
     program: options.qemu.path,
     logPath: options.logPath,
     dieWithParent: options.dieWithParent,
@@ -88,17 +88,11 @@ export async function startQemu(
   cleanup.defer(() => killMachineProcesses({ id, identity, uid }))
   const ready = until(ended, options, signal, async (stop) => {
     const qmp = await Qmp.connect(join(runDir, SOCKETS.monitor), stop)
-    if (state !== null) await migrate(qmp, 'in', { uri: `fd:${stateFd}`, mapped: state.mapped }, stop)
+    if (incoming !== null) await migrate(qmp, 'in', incoming, stop)
     return qmp
   })
   const [qmp] = await Promise.all([ready, started(identity)])
-  const vmm = new QemuVmm({
-    ...options,
-    identity,
-    qmp,
-    ended,
-    booting: state === null,
-  })
+  const vmm = new QemuVmm({ ...options, identity, qmp, ended, booting: state === null })
   await state?.taken()
   await qmp.execute('cont')
   cleanup.move()
