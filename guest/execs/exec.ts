@@ -113,7 +113,7 @@ export class Exec {
     }
   }
 
-  /** Gives its terminal another size. Rejects with a Refusal where it has none. */
+  /** Gives its terminal, if it has one, another size. */
   async resize(size: TerminalSize): Promise<void> {
     if (this.#recording) await resizeTerminal(this.pid, size)
   }

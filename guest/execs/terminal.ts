@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import type { TerminalSize } from '../../src/link/protocol.ts'
-import { Refusal } from '../http.ts'
+import { log, messageOf } from '../log.ts'
 import { terminalOf } from './processes.ts'
 
 /** `TIOCSPTLCK`, `TIOCGPTN`, `TIOCSWINSZ`, `TIOCSCTTY` (include/uapi/asm-generic/ioctls.h, the same on x86-64 and arm64). */
@@ -83,14 +83,16 @@ export function inTerminal(argv: string[], { rows, cols }: TerminalSize): [strin
   return ['perl', '-e', HELPER, '--', String(rows), String(cols), ...argv]
 }
 
-/** Gives the terminal of the process `pid` another size, of which its programs are told; does nothing for a process that is gone. */
+/** Gives the terminal of the process `pid` another size, of which its programs are told; does nothing where there is none (any more). */
 export async function resizeTerminal(pid: number, { rows, cols }: TerminalSize): Promise<void> {
-  for (let round = 0; round < START_ROUNDS; round += 1) {
-    const terminal = terminalOf(pid)
-    if (terminal === undefined) return
-    if (terminal !== null)
-      return void (await promisify(execFile)('stty', ['-F', terminal, 'rows', `${rows}`, 'cols', `${cols}`]))
+  let terminal = terminalOf(pid)
+  for (let round = 0; round < START_ROUNDS && terminal === null; round += 1) {
     await sleep(ROUND_MS)
+    terminal = terminalOf(pid)
   }
-  throw new Refusal(409, 'the process has no terminal')
+  if (typeof terminal !== 'string') return
+  await promisify(execFile)('stty', ['-F', terminal, 'rows', String(rows), 'cols', String(cols)]).catch(
+    // Most likely the process has ended meanwhile; nothing depends on it.
+    (error: unknown) => log(`resize: ${messageOf(error)}`),
+  )
 }

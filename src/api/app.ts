@@ -14,6 +14,7 @@ import { peopleRoutes, sessionRoutes } from './routes/people.ts'
 import { resultRoutes } from './routes/results.ts'
 import { secretRoutes } from './routes/secrets.ts'
 import { metricsRoutes, probeRoutes, serverRoutes } from './routes/server.ts'
+import { shellRoutes } from './routes/shell.ts'
 import { taskRoutes } from './routes/tasks.ts'
 import { templateRoutes } from './routes/templates.ts'
 import type { ApiOptions, ApiServices, AppEnv } from './types.ts'
@@ -59,6 +60,7 @@ function mountApi(app: OpenAPIHono<AppEnv>, services: ApiServices, options: ApiO
   app.route('/api/v1', resultRoutes(services))
   app.route('/api/v1', machineRoutes(services, options))
   app.route('/api/v1', execRoutes(services, options))
+  app.route('/api/v1', shellRoutes(services, options))
   app.route('/api/v1', templateRoutes(services, options))
   app.route('/api/v1', peopleRoutes(services))
   app.route('/api/v1', secretRoutes(services))

@@ -4,8 +4,8 @@ import { createAdaptorServer, type Http2Bindings, type HttpBindings, type WebSoc
 import { WebSocketServer } from 'ws'
 import { VivariumError } from '../contracts/errors.ts'
 
-/** Clients have nothing to say on a stream but control frames. */
-const MAX_CLIENT_MESSAGE_BYTES = 4096
+/** What is typed, or pasted, in a shell. */
+const MAX_CLIENT_MESSAGE_BYTES = 64 * 1024
 
 /** A large workspace over a slow line takes its time. */
 const REQUEST_TIMEOUT_MS = 3_600_000

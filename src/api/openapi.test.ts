@@ -51,6 +51,7 @@ test('the document describes every route', async () => {
       "GET /api/v1/vms",
       "GET /api/v1/vms/{id}",
       "GET /api/v1/vms/{id}/files",
+      "GET /api/v1/vms/{id}/shell",
       "POST /api/v1/keys",
       "POST /api/v1/secrets/rotate",
       "POST /api/v1/session",

@@ -3,10 +3,10 @@ import type { TaskEvent } from '../contracts/event.ts'
 import type { VivariumError } from '../contracts/errors.ts'
 
 /** What may wait in this process for a reader that is slow, in bytes. Beyond it the reader's cursor waits in the log. */
-const HIGH_WATER_BYTES = 256 * 1024
+export const HIGH_WATER_BYTES = 256 * 1024
 
 /** Close codes (RFC 6455, 7.4.1 and the IANA registry). */
-const CLOSE = { end: 1000, error: 1011, restart: 1012 } as const
+export const CLOSE = { end: 1000, error: 1011, restart: 1012 } as const
 
 /** The reason of a close frame holds at most 123 bytes. */
 const MAX_REASON_BYTES = 123
@@ -50,13 +50,15 @@ export async function pump(
   }
 }
 
-function send(socket: WebSocket, text: string): Promise<void> {
+/** Resolves when the kernel has taken the message; rejects when the socket closes before. */
+export function send(socket: WebSocket, message: string | Buffer): Promise<void> {
   return new Promise((resolve, reject) => {
-    socket.send(text, (error) => (error ? reject(error) : resolve()))
+    socket.send(message, (error) => (error ? reject(error) : resolve()))
   })
 }
 
-function reasonOf(error: VivariumError): string {
+/** An error as the reason of a close frame. */
+export function reasonOf(error: VivariumError): string {
   const bytes = Buffer.from(`${error.code}: ${error.message}`).subarray(0, MAX_REASON_BYTES)
   return new TextDecoder().decode(bytes, { stream: true })
 }

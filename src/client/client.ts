@@ -10,6 +10,7 @@ import { exec, execStream } from './exec.ts'
 import { followTask } from './follow.ts'
 import { createHttp, type Http, nothing, segment } from './http.ts'
 import { secretsClient } from './secrets.ts'
+import { openShell } from './shell.ts'
 import { templatesClient } from './templates.ts'
 import type { ByteRange, ClientOptions, MachinesClient, TasksClient, VivariumClient } from './types.ts'
 
@@ -21,7 +22,7 @@ export function createClient(options: ClientOptions): VivariumClient {
   return {
     url: http.base,
     tasks: tasksClient(http),
-    vms: machinesClient(http),
+    vms: machinesClient(http, options.apiKey),
     templates: templatesClient(http),
     users: {
       list: async (call) => (await http.json(UserList, 'GET', '/users', call)).items,
@@ -72,7 +73,7 @@ function tasksClient(http: Http): TasksClient {
   }
 }
 
-function machinesClient(http: Http): MachinesClient {
+function machinesClient(http: Http, apiKey: string | undefined): MachinesClient {
   const at = (id: string, rest = '') => `/vms/${segment(id)}${rest}`
   return {
     list: async (call) => (await http.json(MachineList, 'GET', '/vms', call)).items,
@@ -83,6 +84,7 @@ function machinesClient(http: Http): MachinesClient {
     resume: async (id, call) => http.json(MachineInfo, 'POST', at(id, '/resume'), call),
     exec: async (id, request, call) => exec(http, id, request, call),
     execStream: (id, request, call) => execStream(http, id, request, call),
+    shell: async (id, options = {}) => openShell(http, id, apiKey, options),
     readFile: async (id, path, call = {}) => http.download(at(id, '/files'), { ...call, query: { path } }),
     writeFile: async (id, path, body, call = {}) =>
       nothing(

@@ -3,6 +3,7 @@ import type { z } from 'zod'
 import type { EventList, TaskEvent } from '../contracts/event.ts'
 import type { ExecRequest, ExecResponse, MachineInfo, MachineRequest } from '../contracts/machine.ts'
 import type { AuditEntry, RotateResult, SecretInfo } from '../contracts/secret.ts'
+import type { TerminalSize } from '../contracts/shell.ts'
 import type { ExecEvent, Health, Me, Ready, VersionInfo } from '../contracts/server.ts'
 import type { ForkRequest, ResultFile, Task, TaskList, TaskQuery, TaskRequestInput, Upload } from '../contracts/task.ts'
 import type { Template, TemplateRequest } from '../contracts/template.ts'
@@ -67,6 +68,27 @@ export interface TasksClient {
   upload(tar: Readable, options?: CallOptions): Promise<Upload>
 }
 
+export interface ShellOptions {
+  /** The command; a login shell unless given. */
+  argv?: string[] | undefined
+  /** Gives the process a terminal; `term` is its kind, as `TERM` names it. Otherwise its streams are pipes. */
+  terminal?: (TerminalSize & { term?: string }) | undefined
+}
+
+export type ShellPiece = { kind: 'stdout' | 'stderr'; data: Buffer } | { kind: 'exit'; exitCode: number }
+
+export interface ShellConnection {
+  /** To be read once; the last piece is `exit`. Who reads slowly holds the process back. */
+  output: AsyncIterable<ShellPiece>
+  /** Resolves when the bytes are on their way; await that before the next. */
+  write(data: Buffer): Promise<void>
+  /** Ends the input. */
+  end(): Promise<void>
+  resize(size: TerminalSize): Promise<void>
+  /** Cuts the connection. */
+  close(): void
+}
+
 export interface MachinesClient {
   list(options?: CallOptions): Promise<MachineInfo[]>
   get(id: string, options?: CallOptions): Promise<MachineInfo>
@@ -81,6 +103,8 @@ export interface MachinesClient {
   exec(id: string, request: z.input<typeof ExecRequest>, options?: CallOptions): Promise<ExecResponse>
   /** The same, live; the last piece is `exit`. Leaving early kills the command. */
   execStream(id: string, request: z.input<typeof ExecRequest>, options?: CallOptions): AsyncIterable<ExecEvent>
+  /** Starts a process to talk to; resolves when the connection stands. Giving up, or leaving, hangs up on it. */
+  shell(id: string, options?: ShellOptions & CallOptions): Promise<ShellConnection>
   readFile(id: string, path: string, options?: CallOptions): Promise<Download>
   writeFile(id: string, path: string, body: Readable | Uint8Array, options?: CallOptions): Promise<void>
 }

@@ -50,6 +50,7 @@ test("another user's machine is not found, whatever is asked of it", async () =>
   expect(() => access.get(BOB, id)).toThrow(expect.objectContaining(notFound))
   await expect(access.exec(BOB, id, request)).rejects.toMatchObject(notFound)
   expect(() => access.execStream(BOB, id, request)).toThrow(expect.objectContaining(notFound))
+  await expect(access.shell(BOB, id, { argv: undefined, terminal: undefined })).rejects.toMatchObject(notFound)
   await expect(access.readFile(BOB, id, '/etc/passwd')).rejects.toMatchObject(notFound)
   await expect(access.writeFile(BOB, id, '/tmp/x', Readable.from([]))).rejects.toMatchObject(notFound)
   await expect(access.destroy(BOB, id)).rejects.toMatchObject(notFound)

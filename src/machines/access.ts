@@ -4,6 +4,7 @@ import type { MachineInfo } from '../contracts/machine.ts'
 import type { Gateway } from '../gateway/types.ts'
 import type { GuestLink } from '../link/types.ts'
 import { runCommand, streamCommand } from './exec.ts'
+import { openShell } from './shell.ts'
 import { NOBODY, type MachineAccess, type MachineLease, type Machines } from './types.ts'
 
 /** Files are streamed, so this bounds time and disk of a client, not memory here. */
@@ -120,6 +121,9 @@ export function createMachineAccess({ machines, gateway, capacity }: MachineAcce
         using lease = await leased(userId, id, signal)
         yield* streamCommand(lease.machine.link, request, signal)
       })()
+    },
+    async shell(userId, id, request, signal) {
+      return openShell(await leased(userId, id, signal), request, signal)
     },
     // The lease ends when the body begins: a file that is long on its way keeps its machine by being read.
     readFile: (userId, id, path, signal) =>

@@ -7,7 +7,7 @@ import type { ExecExit, ExecOutput, ExecSpec, GuestLink } from '../link/types.ts
 const MAX_OUTPUT_BYTES = 1024 * 1024
 
 /** As a shell reports it: the exit code, or 128 + the number of the signal that ended the process. */
-function exitCodeOf({ code, signal }: ExecExit): number {
+export function exitCodeOf({ code, signal }: ExecExit): number {
   if (code !== null) return code
   const number = Object.entries(constants.signals).find(([name]) => name === signal)?.[1]
   return 128 + (number ?? 0)

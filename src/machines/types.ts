@@ -1,5 +1,6 @@
 import type { Duplex, Readable } from 'node:stream'
 import type { EngineName, ExecRequest, ExecResponse, MachineInfo, MachineRequest } from '../contracts/machine.ts'
+import type { ShellRequest, TerminalSize } from '../contracts/shell.ts'
 import type { Template, TemplateRequest } from '../contracts/template.ts'
 import type { GuestImage, Progress } from '../images/types.ts'
 import type { ExecOutput, GuestLink } from '../link/types.ts'
@@ -260,6 +261,20 @@ export interface ReadyPool extends AsyncDisposable {
   counts(): { machines: number; agents: number }
 }
 
+/** What a process that somebody talks to says; `exit`, with 128 + signal number where a signal ended it, comes last. */
+export type ShellOutput = { kind: 'stdout' | 'stderr'; data: Buffer } | { kind: 'exit'; exitCode: number }
+
+/** A process that somebody talks to. Disposing of it hangs up on it, and kills what does not end by that. */
+export interface Shell extends AsyncDisposable {
+  /** To be read once. Who reads slowly holds the process back. */
+  output: AsyncIterable<ShellOutput>
+  /** Resolves when the guest has taken it; await that before the next. */
+  write(data: Buffer): Promise<void>
+  /** Ends its input; a terminal hangs up. */
+  end(): Promise<void>
+  resize(size: TerminalSize): Promise<void>
+}
+
 /**
  * What people may do with machines: every call is scoped to `userId`, another user's machine is `not_found`. A machine that
  * runs a task can be looked into and destroyed (its task then fails, saying so). A suspended machine is resumed when it is used.
@@ -276,6 +291,8 @@ export interface MachineAccess {
   exec(userId: string, id: string, request: ExecRequest, signal?: AbortSignal): Promise<ExecResponse>
   /** The same, live. Ends after the `exit` piece; leaving early kills the command. */
   execStream(userId: string, id: string, request: ExecRequest, signal?: AbortSignal): AsyncIterable<ExecOutput>
+  /** Starts a process to talk to. Its machine is not suspended for being idle until the shell is disposed of. */
+  shell(userId: string, id: string, request: ShellRequest, signal?: AbortSignal): Promise<Shell>
   readFile(userId: string, id: string, path: string, signal?: AbortSignal): Promise<{ size: number; body: Readable }>
   writeFile(userId: string, id: string, path: string, body: Readable, signal?: AbortSignal): Promise<void>
 }

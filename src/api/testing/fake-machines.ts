@@ -1,16 +1,23 @@
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
+import { setImmediate } from 'node:timers/promises'
 import { VivariumError } from '../../contracts/errors.ts'
 import { newId } from '../../contracts/ids.ts'
 import type { ExecRequest, ExecResponse, MachineInfo, MachineRequest } from '../../contracts/machine.ts'
 import type { ExecOutput } from '../../link/types.ts'
+import type { ShellRequest } from '../../contracts/shell.ts'
 import type { MachineAccess } from '../../machines/types.ts'
+import { FakeShell } from './fake-shell.ts'
 
 /** Machines whose every command prints what it was asked to run. */
 export class FakeMachines implements MachineAccess {
   readonly files = new Map<string, Buffer>()
   /** Commands left before their end. */
   killed = 0
+  /** Shells that were opened and not asked for by `nextShell` yet. */
+  readonly shells: FakeShell[] = []
+  /** Rejects what is asked next. */
+  refuseShell: VivariumError | undefined
   readonly #machines = new Map<string, MachineInfo>()
 
   list(userId: string): MachineInfo[] {
@@ -87,6 +94,14 @@ export class FakeMachines implements MachineAccess {
     }
   }
 
+  async shell(userId: string, id: string, request: ShellRequest): Promise<FakeShell> {
+    this.get(userId, id)
+    if (this.refuseShell !== undefined) throw this.refuseShell
+    const shell = new FakeShell(request)
+    this.shells.push(shell)
+    return shell
+  }
+
   async readFile(userId: string, id: string, path: string): Promise<{ size: number; body: Readable }> {
     this.get(userId, id)
     const content = this.files.get(path)
@@ -97,6 +112,15 @@ export class FakeMachines implements MachineAccess {
   async writeFile(userId: string, id: string, path: string, body: Readable): Promise<void> {
     this.get(userId, id)
     this.files.set(path, await buffer(body))
+  }
+
+  /** The next shell that is opened. */
+  async nextShell(): Promise<FakeShell> {
+    for (;;) {
+      const shell = this.shells.shift()
+      if (shell !== undefined) return shell
+      await setImmediate()
+    }
   }
 
   /** Makes a machine something else, as time or a task would. */
