@@ -114,7 +114,7 @@ test('the tools of the image reach what is allowed by themselves, and private se
     ['github api', `curl -fsS $GITHUB_API_URL/user`, '{"login":"octocat"}'],
     [
       'private npm',
-      `mkdir p && cd p && npm install --silent --registry http://packages.upstream/npm/ --replace-registry-host=${server.host} hello-private && node -p 'require("hello-private")'`,
+      `mkdir p && cd p && echo {} >package.json && npm install --silent --registry http://packages.upstream/npm/ --replace-registry-host=${server.host} hello-private && node -p 'require("hello-private")'`,
       'hello-private',
     ],
     [
