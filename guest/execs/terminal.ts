@@ -29,11 +29,17 @@ sub copy {
     vec($writable, 1, 1) = $shown ne '';
     vec($writable, $fd, 1) = $typed ne '';
     select($readable, $writable, undef, undef) > 0 or next;
-    if (vec($readable, 0, 1)) { sysread(STDIN, $typed, 4096) or return }
+    if (vec($readable, 0, 1)) { sysread(STDIN, $typed, 4096) or last }
     if (vec($readable, $fd, 1)) { sysread($terminal, $shown, 4096) or again() or return }
     # A terminal that nobody reads any more may still have something to show.
     if (vec($writable, $fd, 1)) { take($terminal, \\$typed) or $typed = '' }
     if (vec($writable, 1, 1)) { take(*STDOUT, \\$shown) or return }
+  }
+  # What was shown before the end still counts, if it is not endless and somebody takes it.
+  for (1 .. 1024) {
+    if ($shown eq '') { sysread($terminal, $shown, 4096) or return }
+    vec(my $writable = '', 1, 1) = 1;
+    select(undef, $writable, undef, 1) > 0 && take(*STDOUT, \\$shown) or return;
   }
 }
 

@@ -10,6 +10,7 @@ import { registerPeople } from './commands/people.ts'
 import { registerRun } from './commands/run.ts'
 import { registerSecrets } from './commands/secrets.ts'
 import { registerServe } from './commands/serve.ts'
+import { registerShell } from './commands/shell.ts'
 import { registerTasks } from './commands/tasks.ts'
 import { registerTemplates } from './commands/templates.ts'
 import type { Io } from './io.ts'
@@ -35,6 +36,7 @@ export async function runCommand(argv: string[], io: Io): Promise<number> {
   registerTasks(program, io)
   registerForks(program, io, exitWith)
   registerMachines(program, io, exitWith)
+  registerShell(program, io, exitWith)
   registerTemplates(program, io)
   registerMcp(program, io)
   registerConnect(program, io)

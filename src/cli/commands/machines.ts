@@ -83,7 +83,7 @@ export function registerMachines(program: Command, io: Io, exitWith: (code: numb
 }
 
 /** The first use of a suspended machine takes longer: says why. */
-async function tellSuspended(io: Io, client: VivariumClient, id: string): Promise<void> {
+export async function tellSuspended(io: Io, client: VivariumClient, id: string): Promise<void> {
   const { state } = await client.vms.get(id, { signal: io.signal })
   if (state === 'suspended' || state === 'suspending') io.note(`${id} is suspended: resuming it …`)
 }

@@ -10,12 +10,15 @@ export async function setUpCli() {
   const fakes = fakeServices()
   const server = await listen(createApp(fakes.services, fakeOptions).fetch, { host: '127.0.0.1', port: 0 })
 
-  /** Runs one command line as the owner; resolves with its exit code and what it printed. */
-  async function vivarium(argv: string[], { key = 'vv_owner', signal = new AbortController().signal } = {}) {
+  /** Runs one command line as the owner, with `input` as its standard input; resolves with its exit code and what it printed. */
+  async function vivarium(
+    argv: string[],
+    { key = 'vv_owner', signal = new AbortController().signal, input = [] as (string | Buffer)[] } = {},
+  ) {
     const stdout = new Sink()
     const stderr = new Sink()
     const exitCode = await runCommand(argv, {
-      stdin: Readable.from([]),
+      stdin: Readable.from(input),
       stdout,
       stderr,
       env: { VIVARIUM_URL: server.url, VIVARIUM_API_KEY: key },
@@ -28,7 +31,7 @@ export async function setUpCli() {
     return { exitCode, stdout: stdout.text, stderr: stderr.text }
   }
 
-  return { ...fakes, vivarium, [Symbol.asyncDispose]: () => server.close() }
+  return { ...fakes, server, vivarium, [Symbol.asyncDispose]: () => server.close() }
 }
 
 class Sink extends Writable {

@@ -1,0 +1,116 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { expect, test } from 'vitest'
+import { inTerminal, resizeTerminal } from '../../guest/execs/terminal.ts'
+import { VivariumError } from '../contracts/errors.ts'
+import { MachineRequest } from '../contracts/machine.ts'
+import { escapeDetector } from './terminal.ts'
+import { setUpCli } from './testing/set-up.ts'
+
+const MAIN = fileURLToPath(new URL('../main.ts', import.meta.url))
+
+async function setUp() {
+  const cli = await setUpCli()
+  const { id } = await cli.machines.create(cli.identity.owner.id, MachineRequest.parse({}))
+  return { ...cli, id }
+}
+
+/** `vivarium shell` in a real terminal, below a shell that tells its exit code and then the state of the terminal. */
+function inRealTerminal(url: string, id: string) {
+  const script = '"$@"; echo "code=$?"; stty -a'
+  const vivarium = [process.execPath, MAIN, 'shell', id, '--', 'vi', 'a b']
+  const [command, ...args] = inTerminal(['bash', '-c', script, 'bash', ...vivarium], { rows: 24, cols: 80 })
+  const env = {
+    PATH: process.env['PATH'] ?? '',
+    TERM: 'tmux-256color',
+    VIVARIUM_URL: url,
+    VIVARIUM_API_KEY: 'vv_owner',
+  }
+  const child = spawn(command, args, { env, detached: true, stdio: ['pipe', 'pipe', 'inherit'] })
+  let shown = ''
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (shown += text))
+  const pid = child.pid ?? 0
+  return {
+    type: (text: string) => child.stdin.write(text),
+    resize: (rows: number, cols: number) => resizeTerminal(pid, { rows, cols }),
+    until: (text: string) => expect.poll(() => shown, { timeout: 20_000 }).toContain(text),
+    /** The pid of vivarium itself. */
+    program: () => Number.parseInt(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')),
+    /** Everything shown, the exit code, and whether the terminal is as before. */
+    async ended() {
+      await once(child, 'close')
+      return { shown, code: /code=(\d+)/.exec(shown)?.[1], restored: / icanon /.test(shown) && / echo /.test(shown) }
+    },
+    [Symbol.dispose]: () => child.kill('SIGKILL'),
+  }
+}
+
+test('with pipes, input goes in, output and stderr come out, and the exit code is the shell’s', async () => {
+  await using cli = await setUp()
+  const running = cli.vivarium(['shell', cli.id, '--', 'cat', '-n'], { input: ['one\n', Buffer.alloc(300_000, 'x')] })
+  const shell = await cli.machines.nextShell()
+  expect(shell.request).toEqual({ argv: ['cat', '-n'], terminal: undefined })
+  shell.print('oops', 'stderr')
+  expect(await running).toEqual({ exitCode: 3, stdout: `one\n${'x'.repeat(300_000)}`, stderr: 'oops' })
+})
+
+test('a shell that can’t be had is an error in words; an interrupted one is left', async () => {
+  await using cli = await setUp()
+  expect(await cli.vivarium(['shell', 'vm_0123456789ab'])).toMatchObject({ exitCode: 2, stderr: /no machine/ })
+  cli.machines.refuseShell = new VivariumError('guest_lost', 'The machine went away.')
+  expect(await cli.vivarium(['shell', cli.id])).toMatchObject({ exitCode: 1, stderr: /The machine went away/ })
+  cli.machines.refuseShell = undefined
+  const interrupt = new AbortController()
+  const running = cli.vivarium(['shell', cli.id, 'true'], { signal: interrupt.signal, input: [] })
+  const shell = await cli.machines.nextShell()
+  shell.end = async () => {}
+  interrupt.abort(new Error('stopped'))
+  expect(await running).toMatchObject({ exitCode: 130 })
+  await shell.closed
+})
+
+test('in a terminal every key goes to the shell, also Ctrl-C, its size follows, and it is restored at the end', async () => {
+  await using cli = await setUp()
+  using terminal = inRealTerminal(cli.server.url, cli.id)
+  const shell = await cli.machines.nextShell()
+  expect(shell.request).toEqual({ argv: ['vi', 'a b'], terminal: { rows: 24, cols: 80, term: 'tmux-256color' } })
+  await terminal.until('leave with "exit"')
+  shell.print('prompt> ')
+  await terminal.until('prompt> ')
+  terminal.type('a\x03\x1a\r')
+  await expect.poll(() => shell.typed).toBe('a\x03\x1a\r')
+  await terminal.resize(50, 120)
+  await terminal.until('50x120')
+  terminal.type('\x04')
+  expect(await terminal.ended()).toMatchObject({ code: '3', restored: true })
+})
+
+test('the terminal is restored also where the connection is cut, the program is told to end, or the machine is lost', async () => {
+  await using cli = await setUp()
+  const ends: [string, (terminal: ReturnType<typeof inRealTerminal>) => unknown][] = [
+    ['130', (terminal) => terminal.type('\x1d\x1d\x1d')],
+    ['130', (terminal) => process.kill(terminal.program(), 'SIGTERM')],
+    ['1', () => cli.server.close()],
+  ]
+  for (const [code, end] of ends) {
+    using terminal = inRealTerminal(cli.server.url, cli.id)
+    const shell = await cli.machines.nextShell()
+    shell.print('prompt> ')
+    await terminal.until('prompt> ')
+    await end(terminal)
+    expect(await terminal.ended()).toMatchObject({ code, restored: true })
+    await shell.closed
+  }
+})
+
+test('only three Ctrl-] in a row cut the connection', () => {
+  const typed = (...texts: string[]) => {
+    const escapes = escapeDetector()
+    return texts.map((text) => escapes(Buffer.from(text))).at(-1)
+  }
+  expect(typed('\x1d', '\x1d', '\x1d')).toBe(true)
+  expect(typed('abc\x1d\x1d\x1dq')).toBe(true)
+  expect(typed('\x1d', '\x1d', 'x', '\x1d')).toBe(false)
+})
