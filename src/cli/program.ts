@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander'
 import { toVivariumError } from '../contracts/errors.ts'
 import { VERSION } from '../version.ts'
+import { registerConfig } from './commands/config.ts'
 import { registerConnect } from './commands/connect.ts'
 import { registerForks } from './commands/forks.ts'
 import { registerHost } from './commands/host.ts'
@@ -40,6 +41,7 @@ export async function runCommand(argv: string[], io: Io): Promise<number> {
   registerTemplates(program, io)
   registerMcp(program, io)
   registerConnect(program, io)
+  registerConfig(program, io)
   registerPeople(program, io)
   registerSecrets(program, io)
   registerHost(program, io, exitWith)

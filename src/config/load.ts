@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { VivariumError } from '../contracts/errors.ts'
-import { resolveConfig, type Environment, type Resolved } from './resolve.ts'
+import { resolveConfig, type Environment, type Origin, type Resolved } from './resolve.ts'
 
 /** Folders for this user, by the XDG rules; fixed ones for root. */
 function folders(env: Environment): { home: string; cacheDir: string; runBase: string } {
@@ -19,7 +19,7 @@ function folders(env: Environment): { home: string; cacheDir: string; runBase: s
 
 /**
  * Reads `vivarium.json` (from `--config`, `VIVARIUM_CONFIG`, or the data folder), the environment and flags, and returns
- * the whole configuration with the origin of each value. Throws `invalid_request` naming the setting at fault.
+ * the whole configuration with the origin of each value, folders included. Throws `invalid_request` naming the setting at fault.
  * `flags` maps setting paths such as `listen` or `anthropic.upstream` to values.
  */
 export function loadConfig(
@@ -32,7 +32,7 @@ export function loadConfig(
   const path = named ?? join(home, 'vivarium.json')
   // Sockets of orchestrators with different data folders must not meet, and their paths must stay short.
   const runDir = join(runBase, createHash('sha256').update(home).digest('hex').slice(0, 8))
-  return resolveConfig({
+  const { config, origins } = resolveConfig({
     file: readSettings(path, named !== undefined),
     filePath: path,
     env,
@@ -41,6 +41,21 @@ export function loadConfig(
     cacheDir,
     runDir,
   })
+  return { config, origins: { ...origins, ...folderOrigins(env) } }
+}
+
+/** Where the values of `folders` come from. */
+function folderOrigins(env: Environment): Record<string, Origin> {
+  const root = process.getuid?.() === 0
+  const origin = (...names: string[]) => {
+    const name = names.find((name) => env[name] && !(root && name.startsWith('XDG_')))
+    return name === undefined ? 'default' : `env ${name}`
+  }
+  return {
+    home: origin('VIVARIUM_HOME', 'XDG_DATA_HOME'),
+    cacheDir: origin('VIVARIUM_CACHE', 'XDG_CACHE_HOME'),
+    runDir: origin('XDG_RUNTIME_DIR'),
+  }
 }
 
 function readSettings(path: string, mustExist: boolean): unknown {

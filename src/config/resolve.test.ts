@@ -70,6 +70,13 @@ describe('configuration', () => {
     ])
   })
 
+  test('what holds named things is JSON in the environment', () => {
+    const read = (text: string) =>
+      resolveConfig(sources({ env: { VIVARIUM_TEMPLATE_WARM: text } })).config.template.warm
+    expect(read('{"web":{"script":"make"}}')).toEqual({ web: { script: 'make', allow: [], timeoutSeconds: 1800 } })
+    for (const text of ['web', '[]', '{"web":{}}']) expect(() => read(text)).toThrow(/"template\.warm/)
+  })
+
   test('what could be no upstream is refused', () => {
     const refuses = (upstream: object) => () => resolveConfig(sources({ file: { upstreams: [upstream] } }))
     const good = { name: 'jira', url: 'https://jira.example' }
@@ -105,7 +112,12 @@ describe('configuration', () => {
     const names = settingPaths().map(environmentName)
     expect(new Set(names).size).toBe(names.length)
     expect(names).toEqual(
-      expect.arrayContaining(['VIVARIUM_ANTHROPIC_UPSTREAM', 'VIVARIUM_MACHINES_SCRATCH_MIB', 'VIVARIUM_LISTEN']),
+      expect.arrayContaining([
+        'VIVARIUM_MACHINES_SCRATCH_MIB',
+        'VIVARIUM_LISTEN',
+        'VIVARIUM_READY_MODEL',
+        'VIVARIUM_PRICES',
+      ]),
     )
   })
 })

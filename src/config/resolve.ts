@@ -30,7 +30,7 @@ const OBJECT = z.record(z.string(), z.unknown())
 /**
  * One fully defaulted Config from file, then environment, then flags; pure. Every setting has an environment variable:
  * `anthropic.upstream` is `VIVARIUM_ANTHROPIC_UPSTREAM`, `machines.scratchMib` is `VIVARIUM_MACHINES_SCRATCH_MIB`; lists are
- * comma-separated, or JSON. Throws `invalid_request` that names the setting and where its value came from.
+ * comma-separated, or JSON; what holds named things is JSON. Throws `invalid_request` that names the setting and where its value came from.
  */
 export function resolveConfig(sources: Sources): Resolved {
   if (sources.env['VIVARIUM_DATABASE_URL']) {
@@ -89,13 +89,19 @@ export function parseListen(listen: string): { host: string; port: number } {
   return { host, port }
 }
 
-/** Paths of all settings, e.g. `listen`, `image.packages.debian`. */
+/** Paths of all settings, e.g. `listen`, `image.packages.debian`; one that holds named things, e.g. `prices`, is one setting. */
 export function settingPaths(): string[] {
-  const walk = (value: unknown, prefix: string): string[] =>
-    OBJECT.safeParse(value).success && !Array.isArray(value)
-      ? Object.entries(value as object).flatMap(([key, inner]) => walk(inner, prefix === '' ? key : `${prefix}.${key}`))
-      : [prefix]
-  return walk(Settings.parse({}), '')
+  const walk = (schema: unknown, prefix: string): string[] => {
+    const inner = unwrapped(schema)
+    if (!(inner instanceof z.ZodObject)) return [prefix]
+    return Object.entries(inner.shape).flatMap(([key, value]) => walk(value, prefix === '' ? key : `${prefix}.${key}`))
+  }
+  return walk(Settings, '').filter((path) => path !== '$schema')
+}
+
+function unwrapped(schema: unknown): unknown {
+  const wrapped = schema instanceof z.ZodDefault || schema instanceof z.ZodPrefault || schema instanceof z.ZodOptional
+  return wrapped ? unwrapped(schema.unwrap()) : schema
 }
 
 /** The environment variable of a setting path. */
@@ -110,22 +116,27 @@ function fromText(path: string, text: string): unknown {
   const sample = get(Settings.parse({}), path)
   if (Array.isArray(sample))
     return (
-      jsonArray(text) ??
+      arrayOf(text) ??
       text
         .split(',')
         .map((item) => item.trim())
         .filter((item) => item !== '')
     )
+  if (OBJECT.safeParse(sample).success) return OBJECT.safeParse(jsonOf(text)).data ?? text
   if (typeof sample === 'number' && text.trim() !== '') return Number(text)
   if (typeof sample === 'boolean' && (text === 'true' || text === 'false')) return text === 'true'
   return text
 }
 
 /** A list of more than words, e.g. of upstreams, is written as JSON. */
-function jsonArray(text: string): unknown[] | undefined {
+function arrayOf(text: string): unknown[] | undefined {
+  const value = jsonOf(text)
+  return Array.isArray(value) ? value : undefined
+}
+
+function jsonOf(text: string): unknown {
   try {
-    const value: unknown = JSON.parse(text)
-    return Array.isArray(value) ? value : undefined
+    return JSON.parse(text)
   } catch {
     // Words, commas between them; `[::1]:80` is one, too.
     return undefined
