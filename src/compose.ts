@@ -27,8 +27,9 @@ import { createGuestLink } from './link/link.ts'
 import { createMachineAccess } from './machines/access.ts'
 import { chooseEngine } from './machines/choose-engine.ts'
 import { hostLimits } from './machines/limits.ts'
-import { createMachines, type MachinesOptions, type WarmEgress } from './machines/machines.ts'
+import { createMachines, type MachinesOptions } from './machines/machines.ts'
 import { createQemuEngine } from './machines/qemu/engine.ts'
+import type { WarmEgress } from './machines/templates/bake.ts'
 import { createReadyPool, type ReadyKind, type WaitingFor } from './machines/ready-pool.ts'
 import { NOBODY, type Engine, type MachineAccess, type Machines } from './machines/types.ts'
 import { createMcpEndpoint } from './mcp/endpoint.ts'
@@ -125,10 +126,12 @@ export async function compose(
       database,
       images: doctor.images,
       chooseEngine: () => chooseEngine(config.engine, doctor.engines),
+      engines: doctor.engines,
       runDir: config.runDir,
       diskDir: join(config.home, 'machines'),
       scratchMib: config.machines.scratchMib,
       limits: hostLimits(),
+      exclude: config.results.exclude,
       suspendIdleMs: config.machines.suspendIdleSeconds * 1000,
       templates: templateOptions(config, identity),
       warmEgress: (machineId, allow) => warmEgress(gateway, owner.user.id, machineId, allow),
@@ -144,14 +147,15 @@ export async function compose(
       machines,
       kinds: readyKinds(config),
       agent: () => agentToWait(config, gateway, owner.user.id),
-      startAgent: ({ link, timeScale }, waitingFor, signal) => {
+      startAgent: ({ link, hasBaseline, timeScale }, waitingFor, signal) => {
+        const agent = agents['claude-code']
         const timeoutMs = AGENT_START_MS * timeScale
         const { exclude } = settings
-        return startWaitingAgent({ link, agent: agents['claude-code'], ...waitingFor, exclude, timeoutMs, signal })
+        return startWaitingAgent({ link, hasBaseline, agent, ...waitingFor, exclude, timeoutMs, signal })
       },
       capacity: settings,
       idleMs: config.ready.idleSeconds * 1000,
-      freeMemory: () => process.availableMemory() / totalmem(),
+      freeMemory: () => process.availableMemory() / usableMemory(),
       log,
     }),
   )
@@ -259,9 +263,14 @@ function warmEgress(gateway: Gateway, userId: string, machineId: string, allow: 
   return { accept: (socket) => session.accept(socket), [Symbol.asyncDispose]: () => session.close() }
 }
 
-/** Ready machines are nobody's, and a suspended one is there again after the next start. */
-function isLostByStopping({ userId, state }: MachineInfo): boolean {
-  return userId !== NOBODY && state !== 'suspended'
+/** Bytes of memory that this process may use: the host's, or less where its control group has a limit. */
+function usableMemory(): number {
+  return Math.min(totalmem(), process.constrainedMemory() || Infinity)
+}
+
+/** Ready machines are nobody's, and a suspended one that is kept is there again after the next start. */
+function isLostByStopping({ userId, state, keepUntil }: MachineInfo): boolean {
+  return userId !== NOBODY && (state !== 'suspended' || keepUntil === null)
 }
 
 /** The dashboard's files, of those the program has. */

@@ -89,7 +89,6 @@ export function createMachineAccess({ machines, gateway, capacity }: MachineAcce
           ...(template !== undefined && { template }),
           ...(signal && { signal }),
         })
-        void machine.lost.then(() => machine.destroy()).catch(() => {}) // logged where it failed; kept in the journal
         return machine.info()
       } catch (error) {
         stop()
@@ -125,11 +124,19 @@ export function createMachineAccess({ machines, gateway, capacity }: MachineAcce
     async shell(userId, id, request, signal) {
       return openShell(await leased(userId, id, signal), request, signal)
     },
-    // The lease ends when the body begins: a file that is long on its way keeps its machine by being read.
-    readFile: (userId, id, path, signal) =>
-      withLink(userId, id, signal, (link) =>
-        link.readFile(path, { maxBytes: MAX_FILE_BYTES, ...(signal && { signal }) }),
-      ),
+    async readFile(userId, id, path, signal) {
+      const lease = await leased(userId, id, signal)
+      try {
+        const options = { maxBytes: MAX_FILE_BYTES, ...(signal && { signal }) }
+        const file = await lease.machine.link.readFile(path, options)
+        // The machine is in use until the last byte is on its way, or its reader has left.
+        file.body.once('close', () => lease[Symbol.dispose]())
+        return file
+      } catch (error) {
+        lease[Symbol.dispose]()
+        throw error
+      }
+    },
     writeFile: (userId, id, path, body, signal) =>
       withLink(userId, id, signal, (link) => link.writeFile(path, body, { ...(signal && { signal }) })),
   }

@@ -2,6 +2,9 @@ import { chmod, chown, lstat, mkdir, readdir, rm, rmdir } from 'node:fs/promises
 import { dirname, join } from 'node:path'
 import { VivariumError } from '../contracts/errors.ts'
 
+/** In a disk folder that is a saved machine; see `SavedMachine`. */
+export const STATE_FILE = 'state'
+
 /** The two folders of one machine. */
 export interface MachineFolders {
   /** Sockets; all that the VMM sees of the host's files. */

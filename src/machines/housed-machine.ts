@@ -1,16 +1,23 @@
-import { rm } from 'node:fs/promises'
+import { access, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { VivariumError } from '../contracts/errors.ts'
 import type { MachineInfo } from '../contracts/machine.ts'
 import type { GuestLink } from '../link/types.ts'
 import type { Logger } from '../telemetry/types.ts'
 import { waitForAgent } from './agent-hello.ts'
+import type { Dependencies } from './dependencies.ts'
+import type { EgressTaker } from './egress-port.ts'
+import { STATE_FILE } from './folders.ts'
 import type { Housing } from './housing.ts'
+import { isRunning } from './process-identity.ts'
 import type { MachineRecord } from './record.ts'
-import type { Machine, MachineUse, Vmm } from './types.ts'
+import { SharedTurns } from './shared-turns.ts'
+import type { Machine, Vmm } from './types.ts'
 
 /** How long requests to the model that are under way may take to end before a machine is suspended: a cut one is paid twice. */
 const DRAIN_MS = 60_000
+/** How long a guest may take to come to rest before it is suspended. One at rest goes on faster; one at work is saved as it is. */
+const REST_MS = 1000
 
 export interface HousedMachineParts {
   record: MachineRecord
@@ -20,9 +27,16 @@ export interface HousedMachineParts {
   /** Starts a VMM from what `save` left in the machine's own disk folder. */
   restore: (signal: AbortSignal) => Promise<Vmm>
   timeScale: number
+  hasBaseline: boolean
   /** Called when nothing of the machine is left. */
   forget: () => void
   log: Logger
+}
+
+/** A suspended machine as another one may be made from it. */
+export interface SuspendedMachine {
+  folder: string
+  dependsOn: Dependencies
 }
 
 /** A machine from its agent's first hello to its end, through any number of suspensions. Owns everything made for it. */
@@ -31,11 +45,13 @@ export class HousedMachine implements Machine {
   readonly link: GuestLink
   readonly timeScale: number
   readonly lost: Promise<string>
+  /** See `Machine`; one that has had a use has it no more. */
+  hasBaseline: boolean
   readonly #parts: HousedMachineParts
   #vmm: Vmm | undefined
   readonly #resolveLost: (reason: string) => void
-  /** Suspending, resuming and copying take turns. */
-  #turn: Promise<unknown> = Promise.resolve()
+  /** Suspending and resuming take turns; copies of the suspended machine share one. */
+  readonly #turns = new SharedTurns()
   readonly #ending = new AbortController()
   #destroyed: Promise<void> | undefined
 
@@ -44,6 +60,7 @@ export class HousedMachine implements Machine {
     this.id = parts.record.id
     this.link = parts.housing.link
     this.timeScale = parts.timeScale
+    this.hasBaseline = parts.hasBaseline
     const { promise, resolve } = Promise.withResolvers<string>()
     this.lost = promise
     this.#resolveLost = resolve
@@ -61,62 +78,62 @@ export class HousedMachine implements Machine {
 
   /** Saves the machine to its disk folder and ends its VMM. One that can't be saved goes on. */
   suspend(): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#turns.alone(async () => {
       const { record, housing } = this.#parts
       if (record.state === 'suspended') return
       const vmm = this.#running()
       record.become('suspending')
       try {
         await this.link.park({ drainMs: DRAIN_MS }, this.#ending.signal)
+        await this.#rest(vmm)
         await vmm.pause()
         await vmm.save(this.#ending.signal)
+        if (record.state !== 'suspending') throw this.#gone()
+        this.#vmm = undefined // what becomes of it does not matter any more: the disk has all of the machine
         await housing.suspended()
+        await vmm.kill()
       } catch (error) {
         await this.#goOn(vmm)
         throw error
       }
-      this.#vmm = undefined
-      await vmm.kill()
       record.become('suspended')
     })
   }
 
-  /** Starts the machine from its disk folder again; resolves when its agent has answered. */
+  /**
+   * Starts the machine from its disk folder again; resolves when its agent has answered. Rejects with `guest_lost` where the
+   * machine runs no more. One that can't be started stays suspended.
+   */
   resume(signal?: AbortSignal): Promise<void> {
-    return this.#inTurn(async () => {
-      const { record, housing, restore } = this.#parts
-      if (record.state === 'ready') return
+    return this.#turns.alone(async () => {
+      const { record, restore } = this.#parts
+      if (record.state === 'ready') return this.#requireProcess()
       if (record.state !== 'suspended') throw this.#conflict()
-      const ended = signal === undefined ? this.#ending.signal : AbortSignal.any([this.#ending.signal, signal])
       record.become('resuming')
       let vmm: Vmm
       try {
-        vmm = await restore(ended)
+        vmm = await restore(signal === undefined ? this.#ending.signal : AbortSignal.any([this.#ending.signal, signal]))
       } catch (error) {
-        await housing.suspended()
-        record.become('suspended')
+        await this.#stayOnDisk(error)
         throw error
       }
       this.#watch(vmm)
-      this.link.wake()
       try {
         // Not `signal`: from here on the machine has to come up, whoever wanted it.
-        await this.#meetAgent(vmm)
+        await this.#wake(vmm)
       } catch (error) {
-        this.lose(error instanceof Error ? error.message : String(error))
+        this.lose(messageOf(error))
         throw error
       }
-      await rm(join(housing.folders.diskDir, 'state'), { force: true })
-      record.become('ready')
     })
   }
 
-  /** Calls `use` with the disk folder of a suspended machine, which changes nothing of it meanwhile. */
-  withSaved<T>(use: (folder: string) => Promise<T>): Promise<T> {
-    return this.#inTurn(async () => {
+  /** Calls `use` with what a suspended machine is saved as, which does not change meanwhile. Several may use it at once. */
+  withSaved<T>(use: (saved: SuspendedMachine) => Promise<T>): Promise<T> {
+    return this.#turns.together(() => {
       const { record, housing } = this.#parts
       if (record.state !== 'suspended') throw this.#conflict()
-      return use(housing.folders.diskDir)
+      return use({ folder: housing.folders.diskDir, dependsOn: housing.dependsOn })
     })
   }
 
@@ -133,14 +150,14 @@ export class HousedMachine implements Machine {
     this.#parts.housing.giveDiskAway()
   }
 
-  /** Gives the guest's egress connections, present and later ones, to `take`. */
-  takeEgress(take: NonNullable<MachineUse['egress']>): void {
-    this.#parts.housing.egress.connect(take)
+  /** Gives the guest's egress connections, present and later ones, to `take`; returns what took them before. */
+  takeEgress(take: EgressTaker | undefined): EgressTaker | undefined {
+    return this.#parts.housing.egress.connect(take)
   }
 
-  /** Lets go of a suspended machine and leaves it as it is, for the next orchestrator. */
+  /** Lets go of a suspended machine and leaves it as it is, for the next orchestrator. One that is not suspended is destroyed. */
   leave(): Promise<void> {
-    this.#destroyed ??= this.#parts.housing.leave()
+    this.#destroyed ??= this.#end(() => this.info().state === 'suspended')
     return this.#destroyed
   }
 
@@ -153,15 +170,18 @@ export class HousedMachine implements Machine {
   }
 
   destroy(): Promise<void> {
-    this.#destroyed ??= this.#destroy()
+    this.#destroyed ??= this.#end(() => false)
     return this.#destroyed
   }
 
-  async #destroy(): Promise<void> {
+  /** Ends what is under way with the machine, then leaves or removes it. */
+  async #end(isLeft: () => boolean): Promise<void> {
     const { record, housing, forget, log } = this.#parts
-    if (record.state !== 'stopping') record.become('stopping')
+    if (!isLeft()) record.become('stopping')
     this.#ending.abort(new VivariumError('cancelled', 'The machine was destroyed.'))
-    await this.#turn
+    await this.#turns.over()
+    if (isLeft()) return housing.leave()
+    record.become('stopping')
     try {
       await this.#vmm?.kill()
       await housing[Symbol.asyncDispose]()
@@ -175,20 +195,44 @@ export class HousedMachine implements Machine {
 
   /** Lets a machine go on that was to be suspended; it is lost if it can't. */
   async #goOn(vmm: Vmm): Promise<void> {
-    if (this.#ending.signal.aborted) return
+    const { record, housing } = this.#parts
+    if (record.state !== 'suspending' || this.#ending.signal.aborted) return
+    this.#watch(vmm)
     try {
+      await rm(this.#stateFile(), { force: true }) // what it was saved as is past once it goes on
+      await housing.started(vmm.identity)
       await vmm.resume()
-      this.link.wake()
-      await this.#meetAgent(vmm)
-      this.#parts.record.become('ready')
+      await this.#wake(vmm)
     } catch (error) {
-      this.lose(error instanceof Error ? error.message : String(error))
+      this.lose(messageOf(error))
     }
   }
 
-  async #meetAgent(vmm: Vmm): Promise<void> {
+  /** After an attempt to start it from its disk failed: it is lost where it had begun to go on already. */
+  async #stayOnDisk(cause: unknown): Promise<void> {
+    try {
+      await access(this.#stateFile())
+      await this.#parts.housing.suspended()
+      this.#parts.record.become('suspended')
+    } catch {
+      this.lose(messageOf(cause)) // the reason for people; that its state is gone follows from it
+    }
+  }
+
+  /** Lets a guest that runs again meet its host. */
+  async #wake(vmm: Vmm): Promise<void> {
     const { link, timeScale } = this
+    link.wake()
     await waitForAgent({ vmm, link, machineId: this.id, timeScale, signal: this.#ending.signal })
+    this.#parts.record.become('ready')
+  }
+
+  async #rest(vmm: Vmm): Promise<void> {
+    try {
+      await vmm.settled(AbortSignal.any([this.#ending.signal, AbortSignal.timeout(REST_MS)]))
+    } catch {
+      this.#ending.signal.throwIfAborted() // otherwise it is at work, or gone, which the next step finds out
+    }
   }
 
   #watch(vmm: Vmm | undefined): void {
@@ -196,18 +240,31 @@ export class HousedMachine implements Machine {
     void vmm?.exited.then((how) => (this.#vmm === vmm ? this.lose(how) : undefined))
   }
 
+  /** A process that was killed is gone a moment before we hear of it. */
+  async #requireProcess(): Promise<void> {
+    if (await isRunning(this.#running().identity)) return
+    this.lose('its process is gone')
+    throw this.#gone()
+  }
+
   #running(): Vmm {
     if (this.#vmm === undefined || this.info().state !== 'ready') throw this.#conflict()
     return this.#vmm
+  }
+
+  #gone(): VivariumError {
+    return new VivariumError('guest_lost', `Machine ${this.id} runs no more.`)
   }
 
   #conflict(): VivariumError {
     return new VivariumError('conflict', `Machine ${this.id} is ${this.info().state}; wait until that has changed.`)
   }
 
-  #inTurn<T>(step: () => Promise<T>): Promise<T> {
-    const done = this.#turn.then(step)
-    this.#turn = done.catch(() => {}) // the caller hears of it
-    return done
+  #stateFile(): string {
+    return join(this.#parts.housing.folders.diskDir, STATE_FILE)
   }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }

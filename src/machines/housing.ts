@@ -2,6 +2,7 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { GuestImage } from '../images/types.ts'
 import type { GuestLink } from '../link/types.ts'
+import type { Dependencies } from './dependencies.ts'
 import { EgressPort } from './egress-port.ts'
 import { makeFolders, makeRunFolder, removeFolders, type MachineFolders } from './folders.ts'
 import type { Journal, JournalEntry, NewJournalEntry } from './journal.ts'
@@ -59,26 +60,29 @@ export class Housing implements AsyncDisposable {
   /** Writes a new machine down, then makes what it needs. What was made is removed where a step fails. */
   static async open(entry: NewJournalEntry, context: HousingContext): Promise<Housing> {
     const uid = await context.journal.add(entry)
-    return Housing.#build(new Housing(entry, uid, context, false), (housing) => makeFolders(housing.folders, uid))
+    await using opened = new AsyncDisposableStack()
+    const housing = opened.use(new Housing(entry, uid, context, false))
+    await makeFolders(housing.folders, uid)
+    await housing.#listen()
+    opened.move()
+    return housing
   }
 
-  /** The same for a suspended machine of an earlier orchestrator, whose disk folder is there. */
+  /** The same for a suspended machine of an earlier orchestrator, whose disk folder is there and stays where a step fails. */
   static async reopen(entry: JournalEntry, context: HousingContext): Promise<Housing> {
     const housing = new Housing(entry, entry.uid, context, true)
+    await using opened = new AsyncDisposableStack()
+    opened.defer(() => housing.leave())
     await rm(entry.runDir, { recursive: true, force: true })
-    // Not `#build`: what can't be opened now must not cost the machine its disk.
     await makeRunFolder(housing.folders.runDir, entry.uid)
     await housing.#listen()
+    opened.move()
     return housing
   }
 
-  static async #build(housing: Housing, makeRoom: (housing: Housing) => Promise<void>): Promise<Housing> {
-    await using made = new AsyncDisposableStack()
-    made.use(housing)
-    await makeRoom(housing)
-    await housing.#listen()
-    made.move()
-    return housing
+  /** What the machine was made with, and depends on once it is saved. */
+  get dependsOn(): Dependencies {
+    return this.#entry.dependsOn
   }
 
   spec({ image, scratchBase, memory }: SpecParts): VmmSpec {

@@ -1,18 +1,25 @@
 import type { Database } from '../store/database.ts'
 import type { Selectable, Updateable } from 'kysely'
+import { z } from 'zod'
 import type { MachinesTable } from '../store/tables.ts'
+import type { Dependencies } from './dependencies.ts'
 import type { ProcessIdentity } from './types.ts'
 import { canLeaseUids, leaseUid } from './uid-lease.ts'
 
 type Row = Selectable<MachinesTable>
 
-export type NewJournalEntry = Omit<Row, 'uid' | 'pid' | 'startTime'>
+export type NewJournalEntry = Omit<Row, 'uid' | 'pid' | 'startTime' | 'dependsOnJson'> & { dependsOn: Dependencies }
 
 /** What was written down of a machine, with its process as far as it got. */
-export type JournalEntry = Omit<Row, 'uid' | 'pid' | 'startTime'> & {
+export interface JournalEntry extends NewJournalEntry {
   uid: number | undefined
   identity: ProcessIdentity | undefined
 }
+
+/** Whose machine it is, and how it came to be theirs. */
+export type JournaledUse = Pick<Row, 'userId' | 'taskId' | 'keepUntil' | 'startedFrom'>
+
+const DependenciesJson = z.record(z.string(), z.string()).catch({})
 
 /** The journal of machines: written before anything of a machine exists, cleared when nothing of it is left. */
 export class Journal {
@@ -41,9 +48,8 @@ export class Journal {
     return this.#set(id, { state: 'suspended' })
   }
 
-  /** Whose machine it is now. */
-  setUse(id: string, use: { userId: string; taskId: string | null; keepUntil: string | null }): Promise<void> {
-    return this.#set(id, use)
+  setUse(id: string, { userId, taskId, keepUntil, startedFrom }: JournaledUse): Promise<void> {
+    return this.#set(id, { userId, taskId, keepUntil, startedFrom })
   }
 
   async remove(id: string): Promise<void> {
@@ -52,8 +58,9 @@ export class Journal {
 
   async all(): Promise<JournalEntry[]> {
     const rows = await this.#database.selectFrom('machines').selectAll().execute()
-    return rows.map(({ uid, pid, startTime, ...entry }) => ({
+    return rows.map(({ uid, pid, startTime, dependsOnJson, ...entry }) => ({
       ...entry,
+      dependsOn: DependenciesJson.parse(JSON.parse(dependsOnJson)),
       uid: uid ?? undefined,
       identity: pid === null || startTime === null ? undefined : { pid, startTime },
     }))
@@ -63,9 +70,9 @@ export class Journal {
     await this.#database.updateTable('machines').set(change).where('id', '=', id).execute()
   }
 
-  async #add(entry: NewJournalEntry): Promise<number | undefined> {
+  async #add({ dependsOn, ...entry }: NewJournalEntry): Promise<number | undefined> {
     const uid = (await canLeaseUids()) ? await leaseUid(await this.#takenUids()) : undefined
-    const row = { ...entry, uid: uid ?? null, pid: null, startTime: null }
+    const row = { ...entry, dependsOnJson: JSON.stringify(dependsOn), uid: uid ?? null, pid: null, startTime: null }
     await this.#database.insertInto('machines').values(row).execute()
     return uid
   }

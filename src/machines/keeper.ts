@@ -13,15 +13,18 @@ export interface KeeperOptions {
 
 interface Kept {
   until: Date
-  uses: number
   idle: NodeJS.Timeout | undefined
   end: NodeJS.Timeout | undefined
 }
 
-/** Machines that are kept after their task: suspends those that nobody uses, and destroys them when their time is over. */
+/**
+ * Machines that are kept after their task: suspends those that nobody uses, and destroys them when their time is over. Knows
+ * who uses a machine, kept or not: whatever began while its task ran may go on when it is kept.
+ */
 export class Keeper implements Disposable {
   readonly #options: KeeperOptions
   readonly #kept = new Map<string, Kept>()
+  readonly #uses = new Map<string, number>()
 
   constructor(options: KeeperOptions) {
     this.#options = options
@@ -29,12 +32,12 @@ export class Keeper implements Disposable {
 
   keep(id: string, until: Date): void {
     this.release(id)
-    this.#kept.set(id, { until, uses: 0, idle: undefined, end: undefined })
+    this.#kept.set(id, { until, idle: undefined, end: undefined })
     this.#awaitEnd(id)
     this.#awaitIdle(id)
   }
 
-  /** The machine has another use now, or is gone. */
+  /** The machine is not kept any more: it has another use, or is gone. */
   release(id: string): void {
     const kept = this.#kept.get(id)
     clearTimeout(kept?.idle)
@@ -44,16 +47,20 @@ export class Keeper implements Disposable {
 
   /** Somebody uses the machine until the answer is disposed of. */
   use(id: string): Disposable {
-    const kept = this.#kept.get(id)
-    if (kept !== undefined) kept.uses += 1
-    clearTimeout(kept?.idle)
-    return {
-      [Symbol.dispose]: () => {
-        if (kept === undefined) return
-        kept.uses -= 1
-        if (this.#kept.get(id) === kept) this.#awaitIdle(id)
-      },
-    }
+    this.#uses.set(id, (this.#uses.get(id) ?? 0) + 1)
+    clearTimeout(this.#kept.get(id)?.idle)
+    const used = new DisposableStack()
+    used.defer(() => {
+      const left = (this.#uses.get(id) ?? 1) - 1
+      if (left > 0) this.#uses.set(id, left)
+      else this.#uses.delete(id)
+      this.#awaitIdle(id)
+    })
+    return used
+  }
+
+  isUsed(id: string): boolean {
+    return this.#uses.has(id)
   }
 
   /** Somebody has used the machine just now. */
@@ -67,24 +74,33 @@ export class Keeper implements Disposable {
 
   #awaitIdle(id: string): void {
     const kept = this.#kept.get(id)
-    if (kept === undefined || kept.uses > 0 || this.#options.idleMs === 0) return
+    const { idleMs, suspend } = this.#options
+    if (kept === undefined || this.isUsed(id) || idleMs === 0) return
     clearTimeout(kept.idle)
-    kept.idle = setTimeout(() => void this.#attempt(id, this.#options.suspend), this.#options.idleMs).unref()
+    const onIdle = async () => {
+      // What can't be suspended now, e.g. for want of disk, may be later.
+      if (!(await this.#attempt(id, suspend))) this.#awaitIdle(id)
+    }
+    kept.idle = setTimeout(() => void onIdle(), idleMs).unref()
   }
 
   #awaitEnd(id: string): void {
     const kept = this.#kept.get(id)
     if (kept === undefined) return
     const left = kept.until.getTime() - Date.now()
-    const next = left > MAX_TIMER_MS ? () => this.#awaitEnd(id) : () => void this.#attempt(id, this.#options.destroy)
+    const { destroy } = this.#options
+    const next = left > MAX_TIMER_MS ? () => this.#awaitEnd(id) : () => void this.#attempt(id, destroy)
     kept.end = setTimeout(next, Math.max(0, Math.min(left, MAX_TIMER_MS))).unref()
   }
 
-  async #attempt(id: string, action: (id: string) => Promise<void>): Promise<void> {
+  /** Whether it succeeded. */
+  async #attempt(id: string, action: (id: string) => Promise<void>): Promise<boolean> {
     try {
       await action(id)
+      return true
     } catch (err) {
       this.#options.log.warn({ err, machineId: id }, 'a kept machine could not be suspended or removed')
+      return false
     }
   }
 }

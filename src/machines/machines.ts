@@ -1,22 +1,22 @@
 import { VivariumError } from '../contracts/errors.ts'
-import { newId } from '../contracts/ids.ts'
 import { EngineName, type MachineInfo } from '../contracts/machine.ts'
 import { DEFAULT_TEMPLATE } from '../contracts/template.ts'
 import type { Images } from '../images/types.ts'
 import type { GuestLink } from '../link/types.ts'
 import type { Database } from '../store/database.ts'
 import type { Logger } from '../telemetry/types.ts'
+import { Entries, type Entry } from './entries.ts'
 import { removeIfEmpty } from './folders.ts'
-import type { HousedMachine } from './housed-machine.ts'
 import type { LinkOptions } from './housing.ts'
 import { Journal, type JournalEntry } from './journal.ts'
 import { Keeper } from './keeper.ts'
 import { refuseTooLarge, type SizeLimits } from './limits.ts'
 import { reconcile } from './reconcile.ts'
-import { MachineRecord } from './record.ts'
-import { reopenMachine, startMachine, type Origin, type StartContext } from './start-machine.ts'
-import { TemplateService, type TemplatesOptions } from './templates/templates.ts'
-import { warmUp, type BakeOptions } from './templates/warm-up.ts'
+import { reopenMachine } from './start-machine.ts'
+import { Starter } from './starter.ts'
+import { bake, type WarmEgress } from './templates/bake.ts'
+import { noTemplates } from './templates/none.ts'
+import { TemplateService, type TemplateSettings } from './templates/templates.ts'
 import {
   NOBODY,
   type Engine,
@@ -25,13 +25,19 @@ import {
   type MachineOptions,
   type Machines,
   type MachineUse,
+  type Templates,
 } from './types.ts'
+
+/** How often machines that nobody uses yet are compared with the template that they would start from now. */
+const REVIEW_MS = 30_000
 
 export interface MachinesOptions {
   database: Database
   images: Images
   /** Probes and chooses; called after the image is there, again after it has failed. */
   chooseEngine: () => Promise<Engine>
+  /** All engines, to go on with machines that were suspended by another one than the one in use. */
+  engines: readonly Engine[]
   /** Short folder for sockets, of this orchestrator alone: what looks like a machine's in it is removed by `reconcile`. */
   runDir: string
   /** Folder for disks, likewise. */
@@ -39,29 +45,16 @@ export interface MachinesOptions {
   /** Size of every machine's scratch disk. */
   scratchMib: number
   limits: SizeLimits
+  /** Names that are never part of what a task has changed. */
+  exclude: readonly string[]
   /** Kept machines that nobody uses for so long are suspended; 0 never. */
   suspendIdleMs: number
   /** Null boots every machine. */
-  templates: Pick<TemplatesOptions, 'folder' | 'maxBytes' | 'memory' | 'severalUsers' | 'warm'> | null
+  templates: TemplateSettings | null
   /** The way out of a machine in which a template's warm-up script runs. */
   warmEgress: (machineId: string, allow: readonly string[]) => WarmEgress
   linkFactory: (options: LinkOptions) => GuestLink
   log: Logger
-}
-
-export interface WarmEgress extends AsyncDisposable {
-  accept: NonNullable<MachineUse['egress']>
-}
-
-interface Entry {
-  record: MachineRecord
-  /** Ends the start with a reason. */
-  start: AbortController
-  /** Settles when the machine is ready, or has failed and everything it made is removed. */
-  started: Promise<HousedMachine>
-  machine: HousedMachine | undefined
-  /** Hears of every change; replaced by `assign`. */
-  onChange: ((info: MachineInfo) => void) | undefined
 }
 
 /** The machines of one orchestrator: starts them, knows them, and takes up or removes what an earlier orchestrator left. */
@@ -70,33 +63,36 @@ export function createMachines(options: MachinesOptions): Machines {
 }
 
 class JournaledMachines implements Machines {
-  readonly templates: TemplateService
+  readonly templates: Templates
   readonly #options: MachinesOptions
   readonly #journal: Journal
-  readonly #entries = new Map<string, Entry>()
-  readonly #listeners = new Set<(info: MachineInfo) => void>()
+  readonly #entries = new Entries()
+  readonly #templates: TemplateService | undefined
+  readonly #starter: Starter
   readonly #keeper: Keeper
+  readonly #reviewer: NodeJS.Timeout
   #closing: VivariumError | undefined
   #engine: Promise<Engine> | undefined
 
   constructor(options: MachinesOptions) {
-    const { images, scratchMib, log } = options
     this.#options = options
     this.#journal = new Journal(options.database)
-    this.templates = new TemplateService({
-      ...(options.templates ?? NO_TEMPLATES),
-      images,
-      scratchMib,
-      log,
-      engine: () => this.engine(),
-      bake: (bake) => this.#bake(bake),
+    this.#templates = options.templates === null ? undefined : this.#createTemplates(options.templates)
+    this.templates = this.#templates ?? noTemplates
+    this.#starter = new Starter({
+      ...options,
+      journal: this.#journal,
+      entries: this.#entries,
+      templates: this.#templates,
+      forget: (id) => this.#forget(id),
     })
     this.#keeper = new Keeper({
       idleMs: options.suspendIdleMs,
       suspend: (id) => this.#suspendIdle(id),
       destroy: (id) => this.evict(id, 'The machine was kept for as long as was asked for.'),
-      log,
+      log: options.log,
     })
+    this.#reviewer = setInterval(() => void this.#review(), REVIEW_MS).unref()
   }
 
   engine(): Promise<Engine> {
@@ -111,56 +107,78 @@ class JournaledMachines implements Machines {
     refuseTooLarge(request, this.#options.limits)
     const engine = await this.engine()
     request.signal?.throwIfAborted()
-    if (request.forkOf !== undefined) return this.#fork(request, request.forkOf, engine)
-    return this.#start(request, engine, (record, signal) => this.#origin(request, engine, record, signal))
+    this.#refuseIfClosing()
+    if (request.forkOf === undefined) return this.#starter.start(request, engine)
+    return this.#starter.fork(request, this.#entries.housed(request.forkOf).machine, engine)
   }
 
   get(id: string): Machine | undefined {
-    const machine = this.#entries.get(id)?.machine
+    const { machine } = this.#entries.find(id) ?? {}
     return machine?.info().state === 'ready' ? machine : undefined
   }
 
   list(): MachineInfo[] {
-    return [...this.#entries.values()].map(({ record }) => record.info())
+    return this.#entries.all().map(({ record }) => record.info())
   }
 
   async assign(id: string, use: MachineUse, signal?: AbortSignal): Promise<Machine> {
-    const { entry, machine } = this.#housed(id)
+    const { entry, machine } = this.#entries.housed(id)
+    const { record, onChange } = entry
+    const before = record.info()
+    if (before.userId !== NOBODY && before.keepUntil === null)
+      throw new VivariumError('conflict', `Machine ${id} is in use already.`)
+    // All that tells others so comes before the first wait: no two get the same machine.
     this.#keeper.release(id)
-    const { userId, taskId } = use
-    await this.#journal.setUse(id, { userId, taskId, keepUntil: null })
-    const { userId: before, template } = machine.info()
-    if (before === NOBODY) entry.record.cameFrom({ startedFrom: 'ready', template })
+    const after = { ...before, ...use, keepUntil: null }
+    if (before.userId === NOBODY) after.startedFrom = 'ready'
+    else machine.hasBaseline = false
     entry.onChange = use.onChange
-    entry.record.usedBy(use)
-    if (use.egress !== null) machine.takeEgress(use.egress)
-    await machine.resume(signal)
-    return machine
+    record.cameFrom(after)
+    record.usedBy(after)
+    const takerBefore = machine.takeEgress(use.egress ?? undefined)
+    try {
+      await this.#journal.setUse(id, after)
+      await machine.resume(signal)
+      return machine
+    } catch (error) {
+      // It lies there as it was, for whoever has more luck.
+      entry.onChange = onChange
+      record.cameFrom(before)
+      record.usedBy(before)
+      machine.takeEgress(takerBefore)
+      await this.#journal.setUse(id, before)
+      this.#keepOn(entry)
+      throw error
+    }
   }
 
   async keep(id: string, until: Date): Promise<void> {
-    const { entry, machine } = this.#housed(id)
-    const { userId, taskId } = machine.info()
-    const keepUntil = until.toISOString()
-    await this.#journal.setUse(id, { userId, taskId, keepUntil })
+    const kept = { ...this.#entries.housed(id).machine.info(), keepUntil: until.toISOString() }
+    await this.#journal.setUse(id, kept)
+    const { entry } = this.#entries.housed(id) // it may have gone meanwhile
     entry.onChange = undefined
-    entry.record.keptUntil(keepUntil)
-    this.#keeper.keep(id, until)
+    entry.record.usedBy(kept)
+    this.#keepOn(entry)
   }
 
   async suspend(id: string): Promise<void> {
     const { capabilities, name } = await this.engine()
     if (!capabilities.snapshots) throw new VivariumError('conflict', `The engine ${name} can't suspend machines.`)
-    await this.#housed(id).machine.suspend()
+    const { machine } = this.#entries.housed(id)
+    if (this.#keeper.isUsed(id)) {
+      const message = `Machine ${id} runs a command or moves a file for somebody: suspend it when that has ended.`
+      throw new VivariumError('conflict', message)
+    }
+    await machine.suspend()
   }
 
   async resume(id: string, signal?: AbortSignal): Promise<void> {
-    await this.#housed(id).machine.resume(signal)
+    await this.#entries.housed(id).machine.resume(signal)
     this.#keeper.used(id)
   }
 
   async lease(id: string, signal?: AbortSignal): Promise<MachineLease> {
-    const { machine } = this.#housed(id)
+    const { machine } = this.#entries.housed(id)
     const use = this.#keeper.use(id)
     try {
       await machine.resume(signal)
@@ -172,33 +190,51 @@ class JournaledMachines implements Machines {
   }
 
   async evict(id: string, reason: string): Promise<void> {
-    const entry = this.#entries.get(id)
-    if (entry === undefined) throw notFound(id)
-    await this.#end(entry, new VivariumError('cancelled', reason))
+    await end(this.#entries.get(id), new VivariumError('cancelled', reason))
   }
 
   watch(listener: (info: MachineInfo) => void): () => void {
-    this.#listeners.add(listener)
-    return () => this.#listeners.delete(listener)
+    return this.#entries.watch(listener)
   }
 
-  reconcile(): Promise<string[]> {
-    return reconcile({
+  async reconcile(): Promise<string[]> {
+    const removed = await reconcile({
       ...this.#options,
       journal: this.#journal,
-      isCurrent: (id) => this.#entries.has(id),
+      isCurrent: (id) => this.#entries.find(id) !== undefined,
       reopen: (entry) => this.#reopen(entry),
     })
+    await this.#templates?.removeLeftovers()
+    return removed
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     const closing = new VivariumError('shutting_down', 'The server is shutting down.')
     this.#closing = closing
+    clearInterval(this.#reviewer)
     this.#keeper[Symbol.dispose]()
-    this.templates[Symbol.dispose]()
-    const entries = [...this.#entries.values()]
-    await Promise.allSettled(entries.map((entry) => this.#close(entry, closing)))
+    const closed = this.#entries.all().map((entry) => close(entry, closing))
+    await Promise.allSettled([this.#templates?.[Symbol.asyncDispose](), ...closed])
     await removeIfEmpty(this.#options.runDir)
+  }
+
+  #createTemplates(settings: TemplateSettings): TemplateService {
+    const boot: Starter['boot'] = async (...request) => {
+      this.#refuseIfClosing()
+      return this.#starter.boot(...request)
+    }
+    const { images, scratchMib, exclude, warmEgress, log } = this.#options
+    const engine = () => this.engine()
+    return new TemplateService({
+      settings,
+      images,
+      scratchMib,
+      exclude,
+      engine,
+      bake: (options) => bake({ engine, warmEgress, boot }, options),
+      onWithdrawn: (folder) => this.#dropReady((entry) => entry.template === folder),
+      log,
+    })
   }
 
   async #chooseEngine(): Promise<Engine> {
@@ -206,194 +242,88 @@ class JournaledMachines implements Machines {
     return this.#options.chooseEngine()
   }
 
-  /** Starts a machine from what `origin` says; once more, from something else, where a template turns out to be of no use. */
-  async #start(
-    request: MachineOptions,
-    engine: Engine,
-    origin: (record: MachineRecord, signal: AbortSignal) => Promise<Origin>,
-  ): Promise<HousedMachine> {
+  #refuseIfClosing(): void {
     if (this.#closing !== undefined) throw this.#closing
-    const entry = this.#enter(request, engine)
-    const { id } = entry.record
-    const forget = () => this.#forget(id)
-    const signal =
-      request.signal === undefined ? entry.start.signal : AbortSignal.any([entry.start.signal, request.signal])
-    const attempt = async (): Promise<HousedMachine> => {
-      const from = await origin(entry.record, signal)
-      entry.record.cameFrom(shownOrigin(from))
-      try {
-        return await startMachine(this.#context(engine), entry.record, { ...request, origin: from, forget, signal })
-      } catch (error) {
-        if (from.from !== 'template' || signal.aborted) throw error
-        const reason = `no machine started from it: ${error instanceof Error ? error.message : String(error)}`
-        await this.templates.discard(from.saved.folder, reason)
-        const again = await origin(entry.record, signal)
-        entry.record.cameFrom(shownOrigin(again))
-        return startMachine(this.#context(engine), entry.record, { ...request, origin: again, forget, signal })
-      }
-    }
-    entry.started = attempt()
-    try {
-      entry.machine = await entry.started
-      return entry.machine
-    } catch (error) {
-      forget()
-      throw this.#startError(id, error)
-    }
-  }
-
-  /** Starts a copy of a suspended machine, which stays as it is meanwhile. */
-  #fork(request: MachineOptions, of: string, engine: Engine): Promise<HousedMachine> {
-    const { machine } = this.#housed(of)
-    const { memoryMib, vcpus } = machine.info()
-    return machine.withSaved((folder) => {
-      const origin: Origin = { from: 'fork', saved: { folder, disk: 'copy' } }
-      return this.#start({ ...request, memoryMib, vcpus }, engine, async () => origin)
-    })
-  }
-
-  /** What a machine starts from: a named template (built now if need be), the plain one if it is there, or a boot. */
-  async #origin(
-    { template, memoryMib, vcpus }: MachineOptions,
-    engine: Engine,
-    record: MachineRecord,
-    signal: AbortSignal,
-  ): Promise<Origin> {
-    const shape = { name: template ?? DEFAULT_TEMPLATE, memoryMib, vcpus }
-    const has = this.#options.templates !== null && engine.capabilities.snapshots
-    if (template !== undefined) {
-      if (!has) throw new VivariumError('conflict', 'This server has no templates (template.enabled, or its engine).')
-      record.enter('template')
-      await this.templates.build({ ...shape, rebuild: false }, { signal })
-    }
-    const folder = has ? await this.templates.find(shape) : undefined
-    if (has && folder === undefined) this.templates.want(shape)
-    if (folder === undefined) return { from: 'boot', memory: 'anonymous' }
-    return { from: 'template', template: shape.name, saved: { folder, disk: 'over' } }
-  }
-
-  /** Boots a machine in the template's own folder, warms it up, and leaves it saved there. */
-  async #bake({ folder, memoryMib, vcpus, memory, warm, progress, signal }: BakeOptions): Promise<void> {
-    const engine = await this.engine()
-    const id = newId('vm')
-    await using egress = this.#options.warmEgress(id, warm?.allow ?? [])
-    progress({ step: 'booting' })
-    const use = { userId: NOBODY, taskId: null, egress: egress.accept }
-    const origin: Origin = { from: 'boot', memory: memory === 'mapped' ? 'file' : 'anonymous', diskDir: folder }
-    const request = { id, ...use, memoryMib, vcpus, ...(signal && { signal }) }
-    const machine = await this.#start(request, engine, async () => origin)
-    const overdue = AbortSignal.timeout(SAVE_MS * engine.timeScale)
-    try {
-      await warmUp(machine.link, { warm, progress, signal }, engine.timeScale)
-      progress({ step: 'saving' })
-      await machine.saveAtRest(signal === undefined ? overdue : AbortSignal.any([overdue, signal]))
-    } finally {
-      await machine.destroy()
-    }
-  }
-
-  /** Enters a machine into the list. */
-  #enter(request: MachineOptions, engine: Engine): Entry {
-    const { id = newId('vm'), memoryMib, vcpus } = request
-    const createdAt = new Date().toISOString()
-    const identity = { id, engine: engine.name, memoryMib, vcpus, createdAt }
-    const record = new MachineRecord(identity, request, (info) => this.#notify(info))
-    const unset = Promise.reject<HousedMachine>(new Error('not started'))
-    unset.catch(() => {}) // replaced before anybody can wait for it
-    const { onChange } = request
-    const entry: Entry = { record, start: new AbortController(), started: unset, machine: undefined, onChange }
-    this.#entries.set(id, entry)
-    return entry
   }
 
   /** A suspended machine of an earlier orchestrator is there again, until the time it was kept for. */
-  async #reopen(entry: JournalEntry): Promise<void> {
-    const engine = await this.engine()
-    if (engine.name !== entry.engine) throw new Error(`it was suspended by the engine ${entry.engine}`)
-    const { id, userId, taskId, memoryMib, vcpus, createdAt, template, keepUntil } = entry
-    const identity = { id, engine: EngineName.parse(entry.engine), memoryMib, vcpus, createdAt }
-    const record = new MachineRecord(identity, { userId, taskId }, (info) => this.#notify(info))
-    const machine = await reopenMachine(this.#context(engine), record, entry, () => this.#forget(id))
-    const started = Promise.resolve(machine)
-    this.#entries.set(id, { record, start: new AbortController(), started, machine, onChange: undefined })
-    const startedFrom = entry.startedFrom as MachineInfo['startedFrom']
-    record.cameFrom({ startedFrom, template })
-    record.become('suspended')
-    if (keepUntil === null) return
-    record.keptUntil(keepUntil)
-    this.#keeper.keep(id, new Date(keepUntil))
+  async #reopen(journaled: JournalEntry): Promise<void> {
+    const engine = this.#options.engines.find(({ name }) => name === journaled.engine)
+    if (engine === undefined) throw new Error(`there is no engine ${journaled.engine}`)
+    const { id } = journaled
+    const entry = this.#entries.add({ ...journaled, engine: EngineName.parse(journaled.engine) }, journaled)
+    try {
+      const { record, started } = entry
+      record.cameFrom({ ...journaled, startedFrom: journaled.startedFrom as MachineInfo['startedFrom'] })
+      const context = { ...this.#options, journal: this.#journal, engine }
+      const machine = await reopenMachine(context, record, journaled, () => this.#forget(id))
+      entry.machine = machine
+      started.resolve(machine)
+      void machine.lost.then(() => machine.destroy()).catch(() => {}) // logged where it failed
+      record.become('suspended')
+      record.usedBy(journaled)
+      this.#keepOn(entry)
+    } catch (error) {
+      this.#forget(id)
+      throw error
+    }
   }
 
-  #context(engine: Engine): StartContext {
-    return { ...this.#options, journal: this.#journal, engine }
+  /** Minds a machine until its time is over, if it is kept. */
+  #keepOn({ record }: Entry): void {
+    const { id, keepUntil, state } = record.info()
+    if (keepUntil !== null && state !== 'stopping' && state !== 'gone') this.#keeper.keep(id, new Date(keepUntil))
   }
 
-  #notify(info: MachineInfo): void {
-    this.#entries.get(info.id)?.onChange?.(info)
-    for (const listener of this.#listeners) listener(info)
-  }
-
-  #housed(id: string): { entry: Entry; machine: HousedMachine } {
-    const entry = this.#entries.get(id)
-    if (entry === undefined) throw notFound(id)
-    if (entry.machine === undefined)
-      throw new VivariumError('conflict', `Machine ${id} is ${entry.record.state}; it can be used while it is ready.`)
-    return { entry, machine: entry.machine }
-  }
-
-  /** Nothing is left of a machine. */
   #forget(id: string): void {
     this.#keeper.release(id)
-    const entry = this.#entries.get(id)
-    if (entry === undefined) return
-    this.#entries.delete(id)
-    entry.record.become('gone')
-    entry.onChange?.(entry.record.info())
+    this.#entries.forget(id)
   }
 
   async #suspendIdle(id: string): Promise<void> {
     const { capabilities } = await this.engine()
-    if (capabilities.snapshots) await this.#housed(id).machine.suspend()
+    if (capabilities.snapshots) await this.#entries.housed(id).machine.suspend()
   }
 
-  /** A suspended machine that is kept outlives this orchestrator. */
-  async #close(entry: Entry, closing: VivariumError): Promise<void> {
-    const { state, keepUntil } = entry.record.info()
-    if (state === 'suspended' && keepUntil !== null) await entry.machine?.leave()
-    else await this.#end(entry, closing)
+  /** Destroys ready machines that would start from another template now, e.g. because the image has changed. */
+  async #review(): Promise<void> {
+    for (const entry of this.#entries.all().filter(isReady)) {
+      const { template: name, memoryMib, vcpus } = entry.record.info()
+      const shape = { name: name ?? DEFAULT_TEMPLATE, memoryMib, vcpus }
+      try {
+        if (entry.template !== undefined && (await this.#templates?.isOutdated(entry.template, shape)))
+          this.#dropReady((other) => other === entry)
+      } catch (err) {
+        this.#options.log.warn({ err, ...shape }, 'a ready machine could not be compared with its template')
+      }
+    }
   }
 
-  async #end(entry: Entry, reason: VivariumError): Promise<void> {
-    entry.start.abort(reason)
-    const machine = await entry.started.catch(() => undefined) // its creator hears of it
-    machine?.lose(reason.message)
-    await machine?.destroy()
-  }
-
-  /** What ended a start. If removing its remains failed too, that is logged: they stay in the journal for `reconcile`. */
-  #startError(machineId: string, error: unknown): unknown {
-    if (!(error instanceof SuppressedError)) return error
-    this.#options.log.error({ err: error.error, machineId }, 'a machine that did not start could not be removed')
-    return this.#startError(machineId, error.suppressed)
+  /** At once: whoever asks for a ready machine from now on gets none of these. */
+  #dropReady(isMeant: (entry: Entry) => boolean): void {
+    for (const entry of this.#entries.all().filter(isReady)) {
+      if (!isMeant(entry)) continue
+      entry.machine?.lose('The template it started from is out of date.') // which also destroys it
+    }
   }
 }
 
-/** From a warm guest to a template on the disk, with hardware virtualisation. */
-const SAVE_MS = 60_000
-
-/** Templates that are never asked for. */
-const NO_TEMPLATES: MachinesOptions['templates'] & object = {
-  folder: '/nonexistent',
-  maxBytes: 0,
-  memory: 'stream',
-  warm: {},
-  severalUsers: async () => true,
+/** Whether nobody uses a machine yet. */
+function isReady({ record, machine }: Entry): boolean {
+  return machine !== undefined && record.info().userId === NOBODY && record.state === 'ready'
 }
 
-function shownOrigin(origin: Origin): Pick<MachineInfo, 'startedFrom' | 'template'> {
-  return { startedFrom: origin.from, template: origin.from === 'template' ? origin.template : null }
+/** A suspended machine that is kept outlives this orchestrator. */
+async function close(entry: Entry, closing: VivariumError): Promise<void> {
+  const { state, keepUntil } = entry.record.info()
+  if (state === 'suspended' && keepUntil !== null) await entry.machine?.leave()
+  else await end(entry, closing)
 }
 
-function notFound(id: string): VivariumError {
-  return new VivariumError('not_found', `There is no machine ${id}.`)
+/** Ends a machine, or its start, with a reason for whoever uses it. */
+async function end(entry: Entry, reason: VivariumError): Promise<void> {
+  entry.start.abort(reason)
+  const machine = await entry.started.promise.catch(() => undefined) // its creator hears of it
+  machine?.lose(reason.message)
+  await machine?.destroy()
 }

@@ -1,4 +1,5 @@
 import { VivariumError } from '../contracts/errors.ts'
+import type { MachineInfo } from '../contracts/machine.ts'
 import { DEFAULT_TEMPLATE } from '../contracts/template.ts'
 import type { Logger } from '../telemetry/types.ts'
 import {
@@ -37,15 +38,18 @@ export interface ReadyPoolOptions {
   capacity: { totalMemoryMib: number; maxMachines: number }
   /** Without a task for so long, ready machines are let go. */
   idleMs: number
-  /** Memory of the host that is free, as a share of all: below LOW_MEMORY ready machines are let go. */
+  /** Memory of the host that is free, as a share of all: ready machines are let go when there is little. */
   freeMemory: () => number
   log: Logger
 }
 
 const TEND_MS = 1000
 const LOW_MEMORY = 0.1
-/** Until a kind that could not be made ready is tried again. */
+/** Nothing is started below this: it would have to be let go again. */
+const ENOUGH_MEMORY = 0.2
+/** Until what could not be made ready is tried again: twice as long after each failure in a row. */
 const RETRY_MS = 60_000
+const MAX_RETRY_MS = 30 * 60_000
 
 interface Entry {
   kind: ReadyKind
@@ -55,9 +59,21 @@ interface Entry {
   ended: boolean
 }
 
+/** What is kept ready: so many of a kind, with an agent or without. */
+interface Ware {
+  kind: ReadyKind
+  /** Whether an agent waits in it. */
+  waits: boolean
+  count: number
+  /** Failures in a row. */
+  failures: number
+  /** When it is tried again, on the clock of `performance`. */
+  notBefore: number
+}
+
 /**
- * Machines that were started before anybody asked for them. Tended once a second, and after every change: what is of no use
- * any more goes, what is missing is started, one at a time and only while no machine of somebody's is on its way.
+ * Machines that were started before anybody asked for them. Tended once a second: what is of no use any more goes, what is
+ * missing is started, one at a time and only while no machine of somebody's is on its way.
  */
 export function createReadyPool(options: ReadyPoolOptions): ReadyPool {
   return new Pool(options)
@@ -66,14 +82,21 @@ export function createReadyPool(options: ReadyPoolOptions): ReadyPool {
 class Pool implements ReadyPool {
   readonly #options: ReadyPoolOptions
   readonly #entries = new Map<string, Entry>()
-  readonly #notBefore = new Map<ReadyKind, number>()
+  /** Agents first, for they spare a task the most. */
+  readonly #wares: readonly Ware[]
   readonly #closing = new AbortController()
   readonly #timer: NodeJS.Timeout
   #lastActivity = performance.now()
   #tending: Promise<void> | undefined
+  #filling: Promise<void> | undefined
 
   constructor(options: ReadyPoolOptions) {
     this.#options = options
+    const ware = (kind: ReadyKind, waits: boolean, count: number) => ({ kind, waits, count, failures: 0, notBefore: 0 })
+    this.#wares = [
+      ...options.kinds.map((kind) => ware(kind, true, kind.agents)),
+      ...options.kinds.map((kind) => ware(kind, false, kind.machines)),
+    ]
     this.#timer = setInterval(() => this.#tend(), TEND_MS).unref()
   }
 
@@ -97,17 +120,17 @@ class Pool implements ReadyPool {
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#timer)
     this.#closing.abort(new VivariumError('shutting_down', 'The server is shutting down.'))
-    await this.#tending
+    await Promise.all([this.#tending, this.#filling])
     await Promise.all([...this.#entries.keys()].map((id) => this.#release(id)))
   }
 
   #tend(): void {
-    this.#tending ??= this.#attempt().finally(() => (this.#tending = undefined))
+    this.#tending ??= this.#attempt(() => this.#tendOnce()).finally(() => (this.#tending = undefined))
   }
 
-  async #attempt(): Promise<void> {
+  async #attempt(action: () => Promise<void>): Promise<void> {
     try {
-      await this.#tendOnce()
+      await action()
     } catch (err) {
       if (!this.#closing.signal.aborted) this.#options.log.error({ err }, 'the ready machines could not be tended')
     }
@@ -115,69 +138,68 @@ class Pool implements ReadyPool {
 
   async #tendOnce(): Promise<void> {
     for (const [id, entry] of this.#entries) if (!this.#isFit(entry)) await this.#release(id)
-    const { machines, idleMs } = this.#options
+    const { machines, idleMs, freeMemory } = this.#options
     const others = machines.list().filter(({ userId, state }) => userId !== NOBODY && state !== 'suspended')
     if (others.length > 0) this.#lastActivity = performance.now()
     const isIdle = performance.now() - this.#lastActivity > idleMs
-    const keep = () => !isIdle && this.#hasRoom(others, 0)
+    const keep = () => !isIdle && freeMemory() > LOW_MEMORY && this.#hasRoom(others, 0)
     while (this.#entries.size > 0 && !keep()) await this.#releaseOne()
     // Work that people wait for comes first.
-    if (
-      isIdle ||
-      this.#closing.signal.aborted ||
-      others.some(({ state }) => state === 'booting' || state === 'resuming')
-    )
-      return
+    const isBusy = others.some(({ state }) => state === 'booting' || state === 'resuming')
+    if (isIdle || isBusy || this.#closing.signal.aborted || freeMemory() < ENOUGH_MEMORY) return
+    // Not waited for: what is there is looked after meanwhile, and a template may take long to build.
+    this.#filling ??= this.#attempt(() => this.#fill(others)).finally(() => (this.#filling = undefined))
+  }
+
+  async #fill(others: readonly MachineInfo[]): Promise<void> {
     const missing = this.#missing()
     if (missing !== undefined && this.#hasRoom(others, missing.kind.memoryMib)) return this.#start(missing)
-    if (others.length === 0) await machines.templates.buildWanted()
+    if (!others.some(isAtWork)) await this.#options.machines.templates.buildWanted()
   }
 
-  /** What is to be started next: agents first, for they spare a task the most. */
-  #missing(): { kind: ReadyKind; agent: WaitingFor | undefined } | undefined {
-    const agent = this.#options.agent()
-    const due = this.#options.kinds.filter((kind) => (this.#notBefore.get(kind) ?? 0) <= performance.now())
-    const count = (kind: ReadyKind, waits: boolean) =>
-      this.#entries
-        .values()
-        .filter((entry) => entry.kind === kind && (entry.waiting !== undefined) === waits)
-        .toArray().length
-    const forAgent = agent && due.find((kind) => count(kind, true) < kind.agents)
-    if (forAgent !== undefined) return { kind: forAgent, agent }
-    const plain = due.find((kind) => count(kind, false) < kind.machines)
-    return plain && { kind: plain, agent: undefined }
+  /** What is to be started next. */
+  #missing(): Ware | undefined {
+    const present = [...this.#entries.values()]
+    const hasAgent = this.#options.agent() !== undefined
+    return this.#wares.find(({ kind, waits, count, notBefore }) => {
+      const there = present.filter((entry) => entry.kind === kind && (entry.waiting !== undefined) === waits).length
+      return there < count && notBefore <= performance.now() && (hasAgent || !waits)
+    })
   }
 
-  async #start({ kind, agent }: { kind: ReadyKind; agent: WaitingFor | undefined }): Promise<void> {
-    const { machines, startAgent, log } = this.#options
-    const { template, memoryMib, vcpus } = kind
-    const { signal } = this.#closing
+  async #start(ware: Ware): Promise<void> {
+    const { machines, startAgent, agent, log } = this.#options
+    const { template, memoryMib, vcpus } = ware.kind
     const size = { memoryMib, vcpus }
+    const { signal } = this.#closing
     let machine: Machine | undefined
     try {
       await machines.templates.build({ name: template ?? DEFAULT_TEMPLATE, ...size, rebuild: false }, { signal })
       const use = { userId: NOBODY, taskId: null, egress: null }
       machine = await machines.create({ ...use, ...size, ...(template !== null && { template }), signal })
-      const waiting = agent && (await startAgent(machine, agent, signal))
-      const entry: Entry = { kind, machine, waiting, ended: false }
+      const waitingFor = ware.waits ? agent() : undefined
+      const waiting = waitingFor && (await startAgent(machine, waitingFor, signal))
+      const entry: Entry = { kind: ware.kind, machine, waiting, ended: false }
       void waiting?.ended.then(() => (entry.ended = true))
       this.#entries.set(machine.id, entry)
+      ware.failures = 0
       log.debug({ machineId: machine.id, template, waiting: waiting !== undefined }, 'a machine is ready')
     } catch (err) {
       await machine?.destroy()
       if (signal.aborted) return
-      this.#notBefore.set(kind, performance.now() + RETRY_MS)
+      ware.notBefore = performance.now() + Math.min(RETRY_MS * 2 ** ware.failures, MAX_RETRY_MS)
+      ware.failures += 1
       log.warn({ err, template, ...size }, 'a machine could not be made ready')
     }
   }
 
   /** Whether there is room for the ready machines, and for `moreMib`. */
   #hasRoom(others: readonly { memoryMib: number }[], moreMib: number): boolean {
-    const { capacity, freeMemory } = this.#options
+    const { capacity } = this.#options
     const ready = [...this.#entries.values()].map(({ kind }) => kind)
     const used = [...others, ...ready].reduce((sum, { memoryMib }) => sum + memoryMib, moreMib)
     const count = others.length + ready.length + (moreMib > 0 ? 1 : 0)
-    return used <= capacity.totalMemoryMib && count <= capacity.maxMachines && freeMemory() > LOW_MEMORY
+    return used <= capacity.totalMemoryMib && count <= capacity.maxMachines
   }
 
   #isFit({ machine, waiting, ended }: Entry): boolean {
@@ -203,6 +225,11 @@ class Pool implements ReadyPool {
 
 function fits(kind: ReadyKind, wish: ReadyWish): boolean {
   return kind.memoryMib === wish.memoryMib && kind.vcpus === wish.vcpus && kind.template === wish.template
+}
+
+/** Whether a task works in a machine. */
+function isAtWork({ taskId, keepUntil }: MachineInfo): boolean {
+  return taskId !== null && keepUntil === null
 }
 
 function isFor(waiting: WaitingAgent, { model, credentialKind }: WaitingFor): boolean {

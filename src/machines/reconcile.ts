@@ -1,6 +1,7 @@
 import { rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import type { Logger } from '../telemetry/types.ts'
-import { machineEntries, removeFolders } from './folders.ts'
+import { machineEntries, removeFolders, STATE_FILE } from './folders.ts'
 import type { Journal, JournalEntry } from './journal.ts'
 import { killMachineProcesses } from './kill.ts'
 import { isLeasable } from './uid-lease.ts'
@@ -17,9 +18,10 @@ export interface ReconcileOptions {
 }
 
 /**
- * Takes up what a previous orchestrator left: suspended machines that are still to be kept. Removes the rest: first what its journal names, then folders that look like a machine's and are
- * in nobody's journal, e.g. because the database was restored from a copy. Returns the ids of the machines removed. One
- * that can't be removed stays in the journal and is logged; it does not keep the others.
+ * Takes up what a previous orchestrator left: suspended machines that are still to be kept. Removes the rest: first what its
+ * journal names, then folders that look like a machine's and are in nobody's journal, e.g. because the database was restored
+ * from a copy. Returns the ids of the machines removed. One that can be neither taken up nor removed now stays in the journal and is
+ * logged; it does not keep the others.
  */
 export async function reconcile(options: ReconcileOptions): Promise<string[]> {
   const { journal, log } = options
@@ -29,14 +31,18 @@ export async function reconcile(options: ReconcileOptions): Promise<string[]> {
     if (options.isCurrent(entry.id)) continue
     try {
       await killMachineProcesses(entry)
-      if (await reopened(entry, options)) continue
+      if (await isKept(entry)) {
+        await options.reopen(entry)
+        log.info({ machineId: entry.id }, 'took up a suspended machine of a previous run')
+        continue
+      }
       await removeFolders([entry.runDir, entry.diskDir])
       await journal.remove(entry.id)
       removed.push(entry.id)
       log.info({ machineId: entry.id }, 'removed a machine that a previous run had left')
     } catch (err) {
       kept.add(entry.id)
-      log.error({ err, machineId: entry.id }, 'a machine of a previous run could not be removed')
+      log.error({ err, machineId: entry.id }, 'a machine of a previous run could not be taken up or removed')
     }
   }
   for (const folder of [options.runDir, options.diskDir])
@@ -45,18 +51,11 @@ export async function reconcile(options: ReconcileOptions): Promise<string[]> {
   return removed
 }
 
-/** Whether a machine was suspended, is still to be kept, and could be taken up. */
-async function reopened(entry: JournalEntry, { reopen, log }: ReconcileOptions): Promise<boolean> {
-  if (entry.state !== 'suspended' || entry.keepUntil === null || entry.keepUntil < new Date().toISOString())
-    return false
-  try {
-    await reopen(entry)
-    log.info({ machineId: entry.id }, 'took up a suspended machine of a previous run')
-    return true
-  } catch (err) {
-    log.warn({ err, machineId: entry.id }, 'a suspended machine could not be taken up')
-    return false
-  }
+/** Whether a machine was suspended, is all there, and is still to be kept. */
+async function isKept({ state, keepUntil, diskDir }: JournalEntry): Promise<boolean> {
+  if (state !== 'suspended' || keepUntil === null || keepUntil < new Date().toISOString()) return false
+  const saved = await stat(join(diskDir, STATE_FILE)).catch(() => undefined) // taken up already, or removed by somebody
+  return saved !== undefined
 }
 
 async function removeStray(id: string, path: string, log: Logger): Promise<void> {

@@ -1,12 +1,12 @@
 import type { Failure } from '../contracts/errors.ts'
 import type { MachineInfo, MachineState } from '../contracts/machine.ts'
 
-type Identity = Pick<MachineInfo, 'id' | 'engine' | 'memoryMib' | 'vcpus' | 'createdAt'>
+export type MachineIdentity = Pick<MachineInfo, 'id' | 'engine' | 'memoryMib' | 'vcpus' | 'createdAt'>
 type Use = Pick<MachineInfo, 'userId' | 'taskId'>
 
 /** What people are shown of one machine: whose it is, its state, and how long each step of its start took. */
 export class MachineRecord {
-  readonly #identity: Identity
+  readonly #identity: MachineIdentity
   readonly #notify: (info: MachineInfo) => void
   readonly #phases: { name: string; startedMs: number; endedMs: number | undefined }[] = []
   #use: Use
@@ -15,9 +15,10 @@ export class MachineRecord {
   #state: MachineState = 'booting'
   #error: Failure | null = null
 
-  constructor(identity: Identity, use: Use, notify: (info: MachineInfo) => void) {
-    this.#identity = identity
-    this.#use = use
+  constructor(identity: MachineIdentity, use: Use, notify: (info: MachineInfo) => void) {
+    const { id, engine, memoryMib, vcpus, createdAt } = identity
+    this.#identity = { id, engine, memoryMib, vcpus, createdAt }
+    this.#use = { userId: use.userId, taskId: use.taskId }
     this.#notify = notify
   }
 
@@ -37,7 +38,9 @@ export class MachineRecord {
     this.#notify(this.info())
   }
 
+  /** A machine on its way out does not come back, whatever was under way in it. */
   become(state: MachineState, error?: Failure): void {
+    if (this.#state === 'gone' || (this.#state === 'stopping' && state !== 'gone')) return
     this.#endPhase()
     this.#state = state
     if (error !== undefined) this.#error = error
@@ -45,18 +48,14 @@ export class MachineRecord {
   }
 
   /** Known once it is decided what the machine starts from. */
-  cameFrom(origin: Pick<MachineInfo, 'startedFrom' | 'template'>): void {
-    this.#origin = origin
+  cameFrom({ startedFrom, template }: Pick<MachineInfo, 'startedFrom' | 'template'>): void {
+    this.#origin = { startedFrom, template }
   }
 
-  usedBy({ userId, taskId }: Use): void {
+  /** Whose it is from now on, and until when it is kept where nobody's task needs it any more. */
+  usedBy({ userId, taskId, keepUntil }: Use & Pick<MachineInfo, 'keepUntil'>): void {
     this.#use = { userId, taskId }
-    this.#keepUntil = null
-    this.#notify(this.info())
-  }
-
-  keptUntil(until: string): void {
-    this.#keepUntil = until
+    this.#keepUntil = keepUntil
     this.#notify(this.info())
   }
 

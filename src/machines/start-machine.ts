@@ -3,6 +3,7 @@ import { VivariumError } from '../contracts/errors.ts'
 import type { Images } from '../images/types.ts'
 import type { Logger } from '../telemetry/types.ts'
 import { waitForAgent } from './agent-hello.ts'
+import { dependenciesOf, findChange, type Dependencies } from './dependencies.ts'
 import { HousedMachine, type HousedMachineParts } from './housed-machine.ts'
 import { Housing, type HousingContext } from './housing.ts'
 import type { JournalEntry } from './journal.ts'
@@ -30,7 +31,7 @@ export type Origin =
       diskDir?: string
     }
   | { from: 'template'; template: string; saved: SavedMachine }
-  | { from: 'fork'; saved: SavedMachine }
+  | { from: 'fork'; of: string; saved: SavedMachine; dependsOn: Dependencies }
 
 export interface StartOptions extends Pick<MachineOptions, 'userId' | 'taskId' | 'memoryMib' | 'vcpus' | 'egress'> {
   origin: Origin
@@ -48,14 +49,14 @@ export async function startMachine(
   record: MachineRecord,
   options: StartOptions,
 ): Promise<HousedMachine> {
-  const { engine, images, log } = context
+  const { engine, log } = context
   const { origin, signal } = options
   const { id } = record
   await using made = new AsyncDisposableStack()
 
   record.enter('image')
-  const image = await images.ensure(undefined, signal)
-  const parts = { image, scratchBase: await images.emptyScratch(context.scratchMib) }
+  const { dependsOn, ...parts } = await currentParts(context, signal)
+  if (origin.from === 'fork') refuseChange(`A copy of the machine ${origin.of}`, origin.dependsOn, dependsOn)
 
   record.enter('disk')
   const { userId, taskId, memoryMib, vcpus } = options
@@ -71,7 +72,7 @@ export async function startMachine(
     startedFrom,
     template,
     state: 'running',
-    imageKey: image.manifest.key,
+    dependsOn,
     keepUntil: null,
     runDir: join(context.runDir, id),
     diskDir: (origin.from === 'boot' ? origin.diskDir : undefined) ?? join(context.diskDir, id),
@@ -95,8 +96,10 @@ export async function startMachine(
   await waitForAgent({ vmm, link: housing.link, machineId: id, timeScale: engine.timeScale, signal })
   made.move()
   record.become('ready')
-  const restore = restorer(context, housing, image.manifest.key)
-  return new HousedMachine({ record, housing, vmm, restore, timeScale: engine.timeScale, forget: options.forget, log })
+  const restore = restorer(context, housing)
+  const hasBaseline = origin.from === 'template'
+  const { timeScale } = engine
+  return new HousedMachine({ record, housing, vmm, restore, timeScale, hasBaseline, forget: options.forget, log })
 }
 
 /** A suspended machine of an earlier orchestrator, as it was. */
@@ -108,25 +111,35 @@ export async function reopenMachine(
 ): Promise<HousedMachine> {
   const { engine, log } = context
   const housing = await Housing.reopen(entry, { ...context, timeScale: engine.timeScale })
-  const restore = restorer(context, housing, entry.imageKey)
-  return new HousedMachine({ record, housing, vmm: undefined, restore, timeScale: engine.timeScale, forget, log })
+  const restore = restorer(context, housing)
+  const { timeScale } = engine
+  return new HousedMachine({ record, housing, vmm: undefined, restore, timeScale, hasBaseline: false, forget, log })
 }
 
-/** Starts a machine's VMM again from its own disk folder. Rejects with `conflict` where its root disk is not at hand any more. */
-function restorer(
-  { engine, images, scratchMib }: StartContext,
-  housing: Housing,
-  imageKey: string | null,
-): HousedMachineParts['restore'] {
+/** Starts a machine's VMM again from its own disk folder. Rejects with `conflict` where what it was made with is not at hand any more. */
+function restorer(context: StartContext, housing: Housing): HousedMachineParts['restore'] {
+  const { engine } = context
   return async (signal) => {
-    const image = await images.ensure(undefined, signal)
-    if (image.manifest.key !== imageKey) {
-      const message = `Machine ${housing.id} can't be resumed: the guest image has changed since it was suspended. Start a new one.`
-      throw new VivariumError('conflict', message)
-    }
-    const scratchBase = await images.emptyScratch(scratchMib)
-    const spec = housing.spec({ image, scratchBase, memory: 'anonymous' })
+    const { dependsOn, ...parts } = await currentParts(context, signal)
+    refuseChange(`Machine ${housing.id}`, housing.dependsOn, dependsOn)
     const saved: SavedMachine = { folder: housing.folders.diskDir, disk: 'own' }
+    const spec = housing.spec({ ...parts, memory: 'anonymous' })
     return engine.restore(spec, saved, (identity) => housing.started(identity), signal)
   }
+}
+
+/** What a machine is made of now. */
+async function currentParts({ engine, images, scratchMib }: StartContext, signal: AbortSignal) {
+  const image = await images.ensure(undefined, signal)
+  const [scratchBase, dependsOn] = await Promise.all([
+    images.emptyScratch(scratchMib),
+    dependenciesOf(engine, image, scratchMib),
+  ])
+  return { image, scratchBase, dependsOn }
+}
+
+function refuseChange(what: string, before: Dependencies, now: Dependencies): void {
+  const change = findChange(before, now)
+  if (change === undefined) return
+  throw new VivariumError('conflict', `${what} can't be started: ${change}. It was saved before that; take a new one.`)
 }

@@ -60,7 +60,8 @@ export interface SavedMachine {
   folder: string
   /**
    * How the new machine gets its disk: a layer `over` the saved one, which then never changes again; a `copy` of it, because
-   * its machine will go on; or its `own`, where the folder is the machine's own disk folder: it was suspended and goes on.
+   * its machine will go on; or its `own`, where the folder is the machine's own disk folder: it was suspended and goes on, for
+   * which the engine removes `state` at the last moment.
    */
   disk: 'over' | 'copy' | 'own'
 }
@@ -155,6 +156,8 @@ export interface Machine {
   readonly link: GuestLink
   /** Deadline factor of the engine it runs on. */
   readonly timeScale: number
+  /** Its workspace is as its template left it, which has marked that as the state that changes are told from. */
+  readonly hasBaseline: boolean
   info(): MachineInfo
   /** Resolves with a sentence when the machine is gone for a reason other than `destroy`: VMM died, link lost. */
   readonly lost: Promise<string>
@@ -176,20 +179,21 @@ export interface Machines extends AsyncDisposable {
   list(): MachineInfo[]
   /**
    * Gives a machine that is there, from the ready pool or kept, to another use; one that is suspended is resumed first. What
-   * used it before gets no more of its connections.
+   * used it before gets no more of its connections. Rejects with `conflict` where somebody else has it already; one that
+   * can't be resumed stays what it was.
    */
   assign(id: string, use: MachineUse, signal?: AbortSignal): Promise<Machine>
   /** Keeps a machine whose task has ended: it is destroyed at `until`, and suspended while nobody uses it. */
   keep(id: string, until: Date): Promise<void>
   /**
    * Saves a machine to disk and frees its memory. Requests to the model under way may end first, for a bounded time. Its link
-   * waits: who reads a process's output goes on after `resume`, without a gap. Rejects with `conflict` where its state or engine forbids it;
-   * a machine that could not be saved goes on.
+   * waits: who reads a process's output goes on after `resume`, without a gap. Rejects with `conflict` where its state or engine forbids
+   * it, or somebody has a lease on it; a machine that could not be saved goes on.
    */
   suspend(id: string): Promise<void>
   /** Lets a suspended machine go on; resolves when its agent has answered. Idempotent. */
   resume(id: string, signal?: AbortSignal): Promise<void>
-  /** Resumes a machine if it is suspended, and keeps it from being suspended for being idle until the lease is disposed of. */
+  /** Resumes a machine if it is suspended, and keeps it from being suspended until the lease is disposed of. */
   lease(id: string, signal?: AbortSignal): Promise<MachineLease>
   /** Destroys a machine under whoever uses it: its `lost` resolves with `reason`. */
   evict(id: string, reason: string): Promise<void>

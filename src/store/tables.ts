@@ -116,8 +116,8 @@ export interface MachinesTable {
   state: Generated<string>
   startedFrom: Generated<string>
   template: string | null
-  /** The guest image that its disk needs; null until it is known. */
-  imageKey: string | null
+  /** What it was made with: it can't be started from its disk with anything else. An object of strings. */
+  dependsOnJson: Generated<string>
   keepUntil: string | null
 }
 

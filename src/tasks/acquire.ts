@@ -81,16 +81,11 @@ async function fromKept(options: AcquireOptions, origin: Origin): Promise<Place 
   throw new VivariumError('conflict', message, { field: 'continues' })
 }
 
+/** One that can't be had stays what it was. */
 async function takenOver(options: AcquireOptions, info: MachineInfo): Promise<Place> {
-  const { kept } = options.services
-  try {
-    const place = await assigned(options, info.id, 'kept machine')
-    await kept.release(info.id)
-    return place
-  } catch (error) {
-    await kept.putBack(info, toVivariumError(error).message)
-    throw error
-  }
+  const place = await assigned(options, info.id, 'kept machine')
+  await options.services.kept.release(info.id)
+  return place
 }
 
 async function fromPool(options: AcquireOptions): Promise<Place | undefined> {

@@ -42,18 +42,6 @@ export class KeptMachines implements AsyncDisposable {
     void machine.lost.then(() => machine.destroy()).catch(() => {})
   }
 
-  /** Undoes an attempt to give a kept machine to a task that could not have it. Never rejects. */
-  async putBack({ id, keepUntil }: MachineInfo, reason: string): Promise<void> {
-    const state = this.#machines.list().find((info) => info.id === id)?.state
-    try {
-      // Whoever takes it next may have more luck: it lies there as it was.
-      if (state === 'suspended' && keepUntil !== null) await this.#machines.keep(id, new Date(keepUntil))
-      else if (state !== undefined) await this.#machines.evict(id, reason)
-    } catch (error) {
-      this.#log.warn({ err: error, machineId: id }, 'a kept machine could not be put back')
-    }
-  }
-
   /** Closes the way out that a machine's finished task had. Never rejects. */
   async release(machineId: string): Promise<void> {
     const session = this.#sessions.get(machineId)

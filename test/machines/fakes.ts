@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { access, copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -8,26 +8,34 @@ import type { Duplex } from 'node:stream'
 import type { GuestImage, Images } from '../../src/images/types.ts'
 import type { GuestLink } from '../../src/link/types.ts'
 import { openDatabase } from '../../src/store/database.ts'
-import type { Logger } from '../../src/telemetry/types.ts'
+import type { LogFields, Logger } from '../../src/telemetry/types.ts'
 import { killMachineProcesses } from '../../src/machines/kill.ts'
-import { createMachines } from '../../src/machines/machines.ts'
+import { createMachines, type MachinesOptions } from '../../src/machines/machines.ts'
+import type { TemplateSettings } from '../../src/machines/templates/templates.ts'
 import { identify } from '../../src/machines/process-identity.ts'
-import type { Engine, SavedMachine, Vmm, VmmSpec } from '../../src/machines/types.ts'
+import type { Engine, ProcessIdentity, SavedMachine, Vmm, VmmSpec } from '../../src/machines/types.ts'
 
-/** What a fake VMM does when it is started. */
+/** What a fake VMM and its guest do; tests change it as they go. */
 export interface FakeBehaviour {
   create?: 'fail'
   /** How the guest's agent answers the hello. */
   hello?: 'never' | 'refuse'
+  /** Called with the VMM's process in the middle of each step; what it throws is how the step fails. */
+  during?: Partial<Record<'restore' | 'save' | 'park' | 'settle', (identity: ProcessIdentity) => Promise<void> | void>>
+  /** Answers a command of a template's warm-up. */
+  exec?: (argv: string[], stdin: string) => Promise<number> | number
 }
 
 /** An engine whose VMM is a real process, `sleep`, under the leased uid, that dials the control socket as QEMU does. */
 class FakeEngine implements Engine {
   readonly name = 'qemu-tcg'
-  readonly capabilities = { hardwareIsolation: false, snapshots: false, tap: false }
+  readonly capabilities = { hardwareIsolation: false, snapshots: true, tap: false }
   readonly timeScale = 1
   readonly behaviour: FakeBehaviour
   readonly specs: VmmSpec[] = []
+  /** What machines were restored from. */
+  readonly restored: SavedMachine[] = []
+  version = 'fake 1'
 
   constructor(behaviour: FakeBehaviour = {}) {
     this.behaviour = behaviour
@@ -40,37 +48,33 @@ class FakeEngine implements Engine {
   async create(spec: VmmSpec, started: Parameters<Engine['create']>[1]): Promise<Vmm> {
     this.specs.push(spec)
     if (this.behaviour.create === 'fail') throw new Error('no VMM today')
-    const owner = spec.uid === undefined ? {} : { uid: spec.uid, gid: spec.uid }
-    const child = spawn('sleep', ['600'], { stdio: 'ignore', cwd: '/', ...owner })
-    const exited = once(child, 'exit').then(([, signal]) => `QEMU ended: ${String(signal)}`)
-    await once(child, 'spawn')
-    const identity = await identify(child.pid ?? 0)
-    if (identity === undefined) throw new Error('the fake VMM ended at once')
-    await started(identity)
-    await once(
-      connect(join(spec.runDir, 'control.sock')).on('error', () => {}),
-      'connect',
-    )
-    return {
-      identity,
-      exited,
-      guestUp: Promise.resolve(),
-      consoleTail: async () => 'Linux version 6\nKernel panic - \u001B[31mnot syncing\n',
-      dumpMemory: async () => {},
-      settled: async () => {},
-      pause: async () => {},
-      resume: async () => {},
-      save: async () => {},
-      kill: () => killMachineProcesses({ id: spec.id, identity, uid: spec.uid }),
-    }
+    if (spec.memory === 'file') await writeFile(join(spec.diskDir, 'memory'), 'memory')
+    await writeFile(join(spec.diskDir, 'scratch.qcow2'), 'scratch')
+    const identity = await this.#launch(spec, started)
+    await dial(spec)
+    return this.#vmm(spec, identity)
   }
 
-  restore(spec: VmmSpec, _from: SavedMachine, started: Parameters<Engine['create']>[1]): Promise<Vmm> {
-    return this.create(spec, started)
+  async restore(spec: VmmSpec, from: SavedMachine, started: Parameters<Engine['create']>[1]): Promise<Vmm> {
+    this.specs.push(spec)
+    this.restored.push(from)
+    const state = join(from.folder, 'state')
+    await access(state)
+    if (from.disk !== 'own') await copyFile(join(from.folder, 'scratch.qcow2'), join(spec.diskDir, 'scratch.qcow2'))
+    const identity = await this.#launch(spec, started)
+    try {
+      await this.behaviour.during?.restore?.(identity)
+    } catch (error) {
+      await killMachineProcesses({ id: spec.id, identity, uid: spec.uid })
+      throw error
+    }
+    if (from.disk === 'own') await rm(state)
+    await dial(spec)
+    return this.#vmm(spec, identity)
   }
 
   async compatibility(): Promise<Record<string, string>> {
-    return { vmm: 'fake 1' }
+    return { vmm: this.version }
   }
 
   async mapsReadOnly(): Promise<boolean> {
@@ -80,9 +84,58 @@ class FakeEngine implements Engine {
   async adopt(): Promise<undefined> {
     return undefined
   }
+
+  readonly #exits = new WeakMap<ProcessIdentity, Promise<string>>()
+
+  async #launch({ uid }: VmmSpec, started: Parameters<Engine['create']>[1]): Promise<ProcessIdentity> {
+    const owner = uid === undefined ? {} : { uid, gid: uid }
+    const child = spawn('sleep', ['600'], { stdio: 'ignore', cwd: '/', ...owner })
+    const exited = once(child, 'exit').then(([, signal]) => `QEMU ended: ${String(signal)}`)
+    await once(child, 'spawn')
+    const identity = await identify(child.pid ?? 0)
+    if (identity === undefined) throw new Error('the fake VMM ended at once')
+    this.#exits.set(identity, exited)
+    await started(identity)
+    return identity
+  }
+
+  #vmm({ id, uid, diskDir }: VmmSpec, identity: ProcessIdentity): Vmm {
+    const exited = this.#exits.get(identity) ?? Promise.resolve('')
+    const during = async (step: 'save' | 'settle') => {
+      await this.behaviour.during?.[step]?.(identity)
+    }
+    return {
+      identity,
+      exited,
+      guestUp: Promise.resolve(),
+      consoleTail: async () => 'Linux version 6\nKernel panic - \u001B[31mnot syncing\n',
+      dumpMemory: async () => {},
+      settled: () => during('settle'),
+      pause: async () => {},
+      async resume() {
+        if ((await identify(identity.pid)) === undefined) throw new Error('its monitor is closed')
+      },
+      async save() {
+        await during('save')
+        if ((await identify(identity.pid)) === undefined) throw new Error('QEMU ended meanwhile.')
+        await writeFile(join(diskDir, 'state'), 'state')
+      },
+      async kill() {
+        await killMachineProcesses({ id, identity, uid })
+        await exited
+      },
+    }
+  }
 }
 
-/** A link whose guest answers the hello; every other call rejects. */
+async function dial({ runDir }: VmmSpec): Promise<void> {
+  await once(
+    connect(join(runDir, 'control.sock')).on('error', () => {}),
+    'connect',
+  )
+}
+
+/** A link whose guest answers the hello, can be parked, and runs commands as the test says; every other call rejects. */
 function fakeLink(behaviour: FakeBehaviour, accepted: Duplex[] = []): GuestLink {
   const { promise: lost, resolve } = Promise.withResolvers<string>()
   const refuse = async () => Promise.reject(new Error('not in this test'))
@@ -101,16 +154,24 @@ function fakeLink(behaviour: FakeBehaviour, accepted: Duplex[] = []): GuestLink 
     input: refuse,
     resize: refuse,
     kill: refuse,
-    exec: refuse,
+    async exec({ argv }, { stdin }) {
+      const code = (await behaviour.exec?.(argv, stdin?.toString() ?? '')) ?? 0
+      const exit = { code, signal: null, outOfMemory: false }
+      const stderr = Buffer.from(code === 0 ? '' : 'it went wrong')
+      return { exit, stdout: Buffer.from(''), stderr, truncated: false, timedOut: false }
+    },
     readFile: refuse,
     writeFile: refuse,
-    tree: refuse,
+    tree: async () => ({ entries: [], truncated: false }),
     putArchive: refuse,
     getArchive: refuse,
-    baseline: refuse,
+    baseline: async () => {},
     changes: refuse,
     patch: refuse,
-    park: refuse,
+    async park(_, signal) {
+      await behaviour.during?.park?.({ pid: 0, startTime: 0 })
+      signal?.throwIfAborted()
+    },
     wake: () => {},
   }
 }
@@ -129,34 +190,57 @@ const IMAGE: GuestImage = {
   root: '/root.ext4',
 }
 
-const fakeImages: Images = {
-  ensure: async () => IMAGE,
-  find: async () => IMAGE,
-  emptyScratch: async () => '/scratch.raw',
+function fakeImages(image: GuestImage): Images {
+  return { ensure: async () => image, find: async () => image, emptyScratch: async () => '/scratch.raw' }
 }
 
 const quiet = () => {}
 export const quietLog: Logger = { debug: quiet, info: quiet, warn: quiet, error: quiet, child: () => quietLog }
 
+/** A logger that remembers warnings and errors, each with what it is about. */
+function listeningLog() {
+  const said: { message: string; facts: LogFields }[] = []
+  const note = (facts: LogFields | string, message = '') => {
+    said.push(typeof facts === 'string' ? { message: facts, facts: {} } : { message, facts })
+  }
+  const log: Logger = { ...quietLog, info: note, warn: note, error: note, child: () => log }
+  return { log, said }
+}
+
 /** A machines room in temporary folders, with everything outside of it faked. */
-export async function setUpMachines(behaviour: FakeBehaviour = {}) {
+export async function setUpMachines(
+  behaviour: FakeBehaviour = {},
+  more: Partial<Pick<MachinesOptions, 'suspendIdleMs'>> & { templates?: Partial<TemplateSettings> } = {},
+) {
   const folder = await mkdtemp(join(tmpdir(), 'machines-'))
   const database = await openDatabase(':memory:')
   const engine = new FakeEngine(behaviour)
   const accepted: Duplex[] = []
-  const options = {
+  const { log, said } = listeningLog()
+  const image = structuredClone(IMAGE)
+  const templates = more.templates && {
+    folder: join(folder, 'templates'),
+    maxBytes: 1024 ** 3,
+    memory: 'auto' as const,
+    severalUsers: async () => false,
+    warm: {},
+    ...more.templates,
+  }
+  const options: MachinesOptions = {
     database,
-    images: fakeImages,
+    images: fakeImages(image),
     chooseEngine: async () => engine,
+    engines: [engine],
     runDir: join(folder, 'run'),
     diskDir: join(folder, 'disks'),
     scratchMib: 1024,
     limits: { memoryMib: 4096, vcpus: 4 },
-    suspendIdleMs: 0,
-    templates: null,
+    exclude: [],
+    suspendIdleMs: more.suspendIdleMs ?? 0,
+    templates: templates ?? null,
     warmEgress: () => ({ accept: () => {}, [Symbol.asyncDispose]: async () => {} }),
     linkFactory: () => fakeLink(behaviour, accepted),
-    log: quietLog,
+    log,
   }
   const machines = createMachines(options)
   return {
@@ -166,6 +250,10 @@ export async function setUpMachines(behaviour: FakeBehaviour = {}) {
     options,
     folder,
     accepted,
+    said,
+    /** What machines are made from; tests change it as they go. */
+    image,
+    behaviour: engine.behaviour,
     async [Symbol.asyncDispose]() {
       await machines[Symbol.asyncDispose]()
       await rm(folder, { recursive: true, force: true })

@@ -2,6 +2,7 @@ import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { TemplateName } from '../../contracts/template.ts'
+import { findChange, type Dependencies } from '../dependencies.ts'
 
 /** What tells that a file is the one that was written: all of it changes when somebody writes to it or puts another in its place. */
 const Fingerprint = z.object({ inode: z.string(), bytes: z.string(), modified: z.string(), changed: z.string() })
@@ -45,12 +46,10 @@ export async function fingerprints(folder: string): Promise<Record<string, Finge
 export async function findObjection(
   folder: string,
   manifest: Manifest,
-  dependsOn: Record<string, string>,
+  dependsOn: Dependencies,
 ): Promise<string | undefined> {
-  for (const name of new Set([...Object.keys(dependsOn), ...Object.keys(manifest.dependsOn)])) {
-    const [before, now] = [manifest.dependsOn[name], dependsOn[name]]
-    if (before !== now) return `the ${name} has changed: ${before ?? 'none'} → ${now ?? 'none'}`
-  }
+  const change = findChange(manifest.dependsOn, dependsOn)
+  if (change !== undefined) return change
   const found = await fingerprints(folder)
   for (const [name, expected] of Object.entries(manifest.files))
     if (JSON.stringify(found[name]) !== JSON.stringify(expected)) return `its file ${name} was changed or replaced`

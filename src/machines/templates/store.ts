@@ -21,8 +21,10 @@ const REMOVING = '.old-'
 const BLOCK_BYTES = 512
 
 /**
- * The folder of templates: each is a folder of its own that appears whole and is never changed. Several orchestrators may share
- * it, so that whoever builds leaves a trace of who it is, and nobody removes what another is building.
+ * The folder of templates: each is a folder of its own that appears whole, is never changed, and has a name that no other one
+ * will have. So whoever has found a template starts from it or from nothing: never from parts of it and of the one that was
+ * put in its place. Several orchestrators may share the folder, so whoever builds leaves a trace of who it is, and nobody
+ * removes what another is building.
  */
 export class TemplateStore {
   readonly #folder: string
@@ -31,12 +33,14 @@ export class TemplateStore {
     this.#folder = folder
   }
 
-  /** Where a template with this key stands, if it is there. The key's dependencies are part of its name. */
-  place(key: TemplateKey): string {
-    const digest = createHash('sha256')
-      .update(JSON.stringify(Object.entries(key.dependsOn).toSorted()))
-      .digest('hex')
-    return join(this.#folder, `${key.name}.${key.vcpus}x${key.memoryMib}.${key.memory}.${digest.slice(0, 12)}`)
+  /** The newest template with this key, if there is one. */
+  async find(key: TemplateKey): Promise<StoredTemplate | undefined> {
+    return (await this.#all(key))[0]
+  }
+
+  /** Whether the template in a folder was built for this key, also when it is gone. */
+  isOf(folder: string, key: TemplateKey): boolean {
+    return folder.startsWith(join(this.#folder, nameOf(key)))
   }
 
   /** A folder to build in, which does not exist yet; on the same file system, so that it can be renamed. */
@@ -46,16 +50,18 @@ export class TemplateStore {
     return join(this.#folder, `${BUILDING}${process.pid}.${self?.startTime ?? 0}.${randomBytes(4).toString('hex')}`)
   }
 
-  /** Makes a finished build folder the template of its key, in the place of one that was there. */
-  async publish(built: string, key: TemplateKey): Promise<StoredTemplate> {
-    const place = this.place(key)
+  /** Makes a finished build folder a template, and removes those of the same key: returns it, and their folders. */
+  async publish(built: string, key: TemplateKey): Promise<{ template: StoredTemplate; replaced: string[] }> {
+    const place = join(this.#folder, `${nameOf(key)}${randomBytes(4).toString('hex')}`)
     const manifest: Manifest = { ...key, builtAt: new Date().toISOString(), files: await fingerprints(built) }
     await writeFile(join(built, MANIFEST_FILE), JSON.stringify(manifest, null, 2), { mode: 0o600 })
-    await this.remove(place)
+    const before = await this.#all(key)
     await publish(built, place, 0o700)
-    const stored = await this.read(place)
-    if (stored === undefined) throw new Error(`the template ${place} vanished`)
-    return stored
+    const replaced = before.map(({ folder }) => folder)
+    for (const folder of replaced) await this.remove(folder)
+    const template = await this.read(place)
+    if (template === undefined) throw new Error(`the template ${place} vanished`)
+    return { template, replaced }
   }
 
   /** The template in a folder, or undefined where there is none that can be read. */
@@ -69,11 +75,11 @@ export class TemplateStore {
     }
   }
 
-  async list(): Promise<StoredTemplate[]> {
+  /** Templates whose folders' names begin with `prefix`. */
+  async list(prefix = ''): Promise<StoredTemplate[]> {
     const names = await readdir(this.#folder).catch(() => []) // none built yet
-    const read = await Promise.all(
-      names.filter((name) => !name.startsWith('.')).map((name) => this.read(join(this.#folder, name))),
-    )
+    const wanted = names.filter((name) => name.startsWith(prefix) && !name.startsWith('.'))
+    const read = await Promise.all(wanted.map((name) => this.read(join(this.#folder, name))))
     return read.filter((template) => template !== undefined)
   }
 
@@ -83,19 +89,18 @@ export class TemplateStore {
     await utimes(join(folder, MANIFEST_FILE), now, now).catch(() => {}) // removed meanwhile: the start will find out
   }
 
-  /** Removes a template, under another name first, so that nobody finds a part of it. Machines that run from it go on. */
+  /** Removes a template, or what was built of one, under another name first, so that nobody finds a part of it. Machines that run from it go on. */
   async remove(folder: string): Promise<void> {
     const doomed = join(this.#folder, `${REMOVING}${randomBytes(6).toString('hex')}`)
     const moved = await rename(folder, doomed).then(
       () => true,
       () => false, // not there
     )
-    if (moved) await rm(doomed, { recursive: true, force: true })
+    if (moved) await discardFolder(doomed)
   }
 
-  /** Removes what builders that are gone have left, and then the longest unused templates until all take at most `maxBytes`. */
-  async sweep(maxBytes: number, keep: string | undefined): Promise<StoredTemplate[]> {
-    await this.#removeLeftovers()
+  /** Removes the longest unused templates but `keep`, until all take at most `maxBytes`; returns those. */
+  async limit(maxBytes: number, keep: string | undefined): Promise<StoredTemplate[]> {
     const removed: StoredTemplate[] = []
     const templates = (await this.list()).toSorted((a, b) => a.lastUsedAt.getTime() - b.lastUsedAt.getTime())
     let total = templates.reduce((sum, { bytes }) => sum + bytes, 0)
@@ -109,15 +114,34 @@ export class TemplateStore {
     return removed
   }
 
-  async #removeLeftovers(): Promise<void> {
+  /** Removes what builders that are gone have left, and what was not removed to its end. */
+  async removeLeftovers(): Promise<void> {
     for (const name of await readdir(this.#folder).catch(() => [])) {
       const path = join(this.#folder, name)
-      if (name.startsWith(REMOVING)) await rm(path, { recursive: true, force: true })
+      if (name.startsWith(REMOVING)) await discardFolder(path)
       if (!name.startsWith(BUILDING)) continue
       const [pid = 0, startTime = 0] = name.slice(BUILDING.length).split('.').map(Number)
-      if (!(await isRunning({ pid, startTime }))) await rm(path, { recursive: true, force: true })
+      if (!(await isRunning({ pid, startTime }))) await discardFolder(path)
     }
   }
+
+  /** Those with this key, the newest first. */
+  async #all(key: TemplateKey): Promise<StoredTemplate[]> {
+    const found = await this.list(nameOf(key))
+    return found.toSorted((a, b) => b.manifest.builtAt.localeCompare(a.manifest.builtAt))
+  }
+}
+
+/** How the folders of all templates of a key begin: with what people ask for, and a digest of what they depend on. */
+function nameOf({ name, vcpus, memoryMib, memory, dependsOn }: TemplateKey): string {
+  const facts = JSON.stringify(Object.entries(dependsOn).toSorted())
+  const digest = createHash('sha256').update(facts).digest('hex').slice(0, 12)
+  return `${name}.${vcpus}x${memoryMib}.${memory}.${digest}.`
+}
+
+/** Removes a folder that is of no use to anybody. Several may do so at once; what one can't remove, the next build tries again. */
+async function discardFolder(path: string): Promise<void> {
+  await rm(path, { recursive: true, force: true }).catch(() => {})
 }
 
 /** What the files of a folder take on the disk. */
