@@ -1,12 +1,14 @@
 import { startBareAgent } from './bare-agent.ts'
 import { startBareShell } from './bare-shell.ts'
+import { startOrchestrator, type TestOrchestrator } from '../test/support/orchestrator.ts'
 import { readToEnd, untilIdle, type Lab } from './lab.ts'
-import { median, row, type BenchRow } from './report.ts'
+import { medianPhases, type PhaseTimes } from './phases.ts'
+import { row, type BenchRow } from './report.ts'
 
 /** Rows, and how long each step of a start took, in ms. */
 interface ColdStarts {
   rows: BenchRow[]
-  phases: { name: string; ms: number }[]
+  phases: PhaseTimes
 }
 
 /**
@@ -18,14 +20,17 @@ export async function run(lab: Lab): Promise<ColdStarts> {
   const measured: number[] = []
   const shell: number[] = []
   const agent: number[] = []
-  const phases = new Map<string, number[]>()
+  const phases: PhaseTimes[] = []
+  const settings = { script: { conversations: [] }, env: { VIVARIUM_TEMPLATE_ENABLED: 'false' } }
+  await using orchestrator = await startOrchestrator(settings)
+  await orchestrator.client.ready()
   for (let i = 0; i < lab.runs; i++) {
     lab.signal.throwIfAborted()
     shell.push(await timed(() => firstOutputOfShell(lab)))
     agent.push(await timed(() => firstOutputOfAgent(lab)))
-    const start = await firstOutputOfTask(lab)
+    const start = await firstOutputOfTask(orchestrator)
     measured.push(start.ms)
-    for (const { name, ms } of start.phases) phases.set(name, [...(phases.get(name) ?? []), ms])
+    phases.push(start.phases)
   }
   const name = 'cold start: API call → first output'
   return {
@@ -33,11 +38,11 @@ export async function run(lab: Lab): Promise<ColdStarts> {
       row({ name, unit: 'ms', measured, floor: shell, floorIs: 'same machine, a shell instead of the agent' }),
       row({ name, unit: 'ms', measured, floor: agent, floorIs: 'same machine with its agent, no orchestrator' }),
     ],
-    phases: [...phases].map(([phase, values]) => ({ name: phase, ms: median(values) })),
+    phases: medianPhases(phases),
   }
 }
 
-async function firstOutputOfTask({ orchestrator }: Lab): Promise<{ ms: number; phases: ColdStarts['phases'] }> {
+async function firstOutputOfTask(orchestrator: TestOrchestrator): Promise<{ ms: number; phases: PhaseTimes }> {
   await untilIdle(orchestrator)
   const began = performance.now()
   const { id } = await orchestrator.client.tasks.submit({ prompt: 'echo hello', agent: 'shell' })

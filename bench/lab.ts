@@ -21,7 +21,10 @@ export interface Lab extends AsyncDisposable {
 export async function openLab(options: Pick<Lab, 'runs' | 'signal'>): Promise<Lab> {
   const host = await findBareHost()
   await using stack = new AsyncDisposableStack()
-  const orchestrator = await startOrchestrator({ script: { conversations: [] } })
+  const orchestrator = await startOrchestrator({
+    script: { conversations: [] },
+    env: { VIVARIUM_MACHINES_MAX_MACHINES: '10' },
+  })
   // Its folder of sockets stays for its next start, which this one has not.
   stack.defer(() => rm(orchestrator.runDir, { recursive: true, force: true }))
   stack.use(orchestrator)

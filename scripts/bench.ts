@@ -1,6 +1,6 @@
 /**
  * `npm run bench`: measures what people wait for, each beside its floor in the same run, and prints one table. `-- --full`
- * repeats the slow measurements ten times instead of three, `-- --only gateway` measures the gateway alone, without any machine.
+ * repeats the slow measurements ten times instead of three, `-- --only ready,exec` measures the parts named.
  * Use an otherwise idle machine.
  */
 import { availableParallelism, cpus, loadavg, totalmem } from 'node:os'
@@ -9,39 +9,57 @@ import * as coldStart from '../bench/cold-start.ts'
 import * as events from '../bench/events.ts'
 import * as exec from '../bench/exec.ts'
 import * as gateway from '../bench/gateway.ts'
-import { openLab } from '../bench/lab.ts'
-import { printRows, printTable, short } from '../bench/report.ts'
+import { openLab, type Lab } from '../bench/lab.ts'
+import * as memory from '../bench/memory.ts'
+import * as ready from '../bench/ready.ts'
+import { printRows, printTable, short, type BenchRow } from '../bench/report.ts'
+import type { PhaseTimes } from '../bench/phases.ts'
 import * as stream from '../bench/stream.ts'
+import * as templateStart from '../bench/template-start.ts'
 import { setUp } from './set-up.ts'
 
-const { values } = parseArgs({ options: { full: { type: 'boolean', default: false }, only: { type: 'string' } } })
-if (values.only === 'gateway') {
-  const rows = await gateway.run()
-  printRows(rows)
-  console.log(`\n${gateway.added(rows)}`)
-  process.exit()
+/** What one part has found. */
+interface Findings {
+  rows: BenchRow[]
+  /** Where the time goes. */
+  phases?: PhaseTimes
+  /** A sentence for below the table. */
+  note?: string
 }
-if (values.only !== undefined)
-  throw new Error(`There is no part "${values.only}": only "gateway" can be measured alone.`)
-const runs = values.full ? 10 : 3
+
+/** In the order in which they are measured. */
+const PARTS: Record<string, (lab: Lab) => Promise<Findings>> = {
+  cold: coldStart.run,
+  template: templateStart.run,
+  ready: ready.run,
+  memory: async (lab) => ({ rows: [], note: memory.inWords(await memory.run(lab)) }),
+  exec: async (lab) => ({ rows: await exec.run(lab) }),
+  output: async (lab) => ({ rows: await stream.run(lab) }),
+  log: async () => ({ rows: await events.run() }),
+  gateway: async () => {
+    const rows = await gateway.run()
+    return { rows, note: gateway.added(rows) }
+  },
+}
+
+const { values } = parseArgs({ options: { full: { type: 'boolean', default: false }, only: { type: 'string' } } })
+const names = values.only?.split(',') ?? Object.keys(PARTS)
+const unknown = names.find((name) => !Object.hasOwn(PARTS, name))
+if (unknown !== undefined)
+  throw new Error(`There is no part "${unknown}"; there are: ${Object.keys(PARTS).join(', ')}.`)
 const abort = new AbortController()
 for (const name of ['SIGINT', 'SIGTERM'] as const)
   process.once(name, () => abort.abort(new Error(`stopped by ${name}`)))
 
 await setUp({ forTests: false })
 const [loadBefore = 0] = loadavg()
-const say = (what: string) => console.error(`Measuring ${what} …`)
-await using lab = await openLab({ runs, signal: abort.signal })
-say(`cold starts (${runs} of each kind)`)
-const starts = await coldStart.run(lab)
-say('exec round trips')
-const execs = await exec.run(lab)
-say(`output (${runs} of each kind)`)
-const streams = await stream.run(lab)
-say('the event log')
-const log = await events.run()
-say('the gateway')
-const ways = await gateway.run()
+await using lab = await openLab({ runs: values.full ? 10 : 3, signal: abort.signal })
+const found: [string, Findings][] = []
+for (const name of names) {
+  console.error(`Measuring ${name} …`)
+  const part = PARTS[name]
+  if (part !== undefined) found.push([name, await part(lab)])
+}
 
 const gib = short(totalmem() / 1024 ** 3)
 const { accel, qemu, image } = lab.host
@@ -49,7 +67,10 @@ console.log(
   `${availableParallelism()} cores (${cpus()[0]?.model ?? 'unknown'}), ${gib} GiB, Node ${process.version}, load before: ${short(loadBefore)}`,
 )
 console.log(`QEMU ${qemu.version.text}, ${accel}, guest kernel ${image.manifest.kernelVersion}\n`)
-printRows([...starts.rows, ...execs, ...streams, ...log, ...ways])
-console.log(`\n${gateway.added(ways)}`)
-console.log('\nWhere a cold start goes (medians):\n')
-printTable([['step', 'ms'], ...starts.phases.map(({ name, ms }) => [name, short(ms)])])
+printRows(found.flatMap(([, { rows }]) => rows))
+for (const [, { note }] of found) if (note !== undefined) console.log(`\n${note}`)
+for (const [name, { phases }] of found) {
+  if (phases === undefined) continue
+  console.log(`\nWhere the time goes: ${name} (medians):\n`)
+  printTable([['step', 'ms'], ...phases.map((phase) => [phase.name, short(phase.ms)])])
+}

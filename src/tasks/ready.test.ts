@@ -16,7 +16,7 @@ const ANSWER = `${JSON.stringify({ type: 'control_response', response: { request
 const never = new AbortController().signal
 const options = { model: null, credentialKind: 'api-key' as const, exclude: [], timeoutMs: 5000, signal: never }
 const wait = (guest: FakeGuest, more: object = {}) =>
-  startWaitingAgent({ link: guest.link(), agent: claudeCode, ...options, ...more })
+  startWaitingAgent({ link: guest.link(), hasBaseline: false, agent: claudeCode, ...options, ...more })
 
 /** A guest whose Claude Code answers a greeting, and a prompt with a result. */
 function greeted(): FakeGuest {

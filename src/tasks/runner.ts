@@ -144,8 +144,9 @@ class TaskRun {
         await restoreState({ ...state, link, blobs, deadline, timeoutMs })
       }
       const isFilled = hasTemplate || origin !== undefined
+      const workspace = { isFilled, hasBaseline: machine.hasBaseline && origin === undefined }
       const { exclude } = settings
-      await prepareWorkspace({ taskId, request, link, blobs, exclude, isFilled, deadline, timeoutMs, onStep })
+      await prepareWorkspace({ taskId, request, link, blobs, exclude, ...workspace, deadline, timeoutMs, onStep })
     })
     await this.#savePhases()
   }

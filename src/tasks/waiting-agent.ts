@@ -14,6 +14,8 @@ const MAX_OUTPUT_BYTES = 512 * 1024
 
 export interface WaitingAgentOptions {
   link: GuestLink
+  /** The state of the workspace as it is was marked already. */
+  hasBaseline: boolean
   agent: Agent
   model: string | null
   credentialKind: 'api-key' | 'oauth'
@@ -29,12 +31,14 @@ export interface WaitingAgentOptions {
  * task that will use it. Rejects with `agent_failed` when it ends or says nothing in time; the machine is of no use then.
  */
 export async function startWaitingAgent(options: WaitingAgentOptions): Promise<WaitingAgent> {
-  const { link, agent, model, credentialKind, exclude, timeoutMs } = options
+  const { link, hasBaseline, agent, model, credentialKind, exclude, timeoutMs } = options
   const { greeting } = agent
   if (greeting === undefined) throw new VivariumError('internal', `The agent ${agent.name} can't wait for a prompt.`)
   const signal = AbortSignal.any([options.signal, AbortSignal.timeout(timeoutMs)])
-  const isFilled = (await link.tree(WORKSPACE, signal)).entries.length > 0
-  await link.baseline({ root: WORKSPACE, git: isFilled, exclude }, signal)
+  if (!hasBaseline) {
+    const isFilled = (await link.tree(WORKSPACE, signal)).entries.length > 0
+    await link.baseline({ root: WORKSPACE, git: isFilled, exclude }, signal)
+  }
 
   const execId = newId('x')
   const sessionId = randomUUID()

@@ -15,6 +15,8 @@ export interface WorkspaceOptions {
   exclude: string[]
   /** Whether it holds something already that changes are told from: its template's, or the work of a task before. */
   isFilled: boolean
+  /** The state of the workspace as it is was marked already. */
+  hasBaseline: boolean
   /** Makes the deadline of each step; also in ms, for commands in the guest. */
   deadline: () => AbortSignal
   timeoutMs: number
@@ -41,7 +43,9 @@ export async function prepareWorkspace(options: WorkspaceOptions): Promise<void>
     await onStep(files.length === 1 ? 'Copying 1 file' : `Copying ${files.length} files`)
     for (const [n, path] of files.entries()) await copyFile(options, n, path)
   }
-  const isFilled = options.isFilled || repo !== undefined || uploadId !== undefined || files.length > 0
+  const bringsNothing = repo === undefined && uploadId === undefined && files.length === 0
+  if (bringsNothing && options.hasBaseline) return
+  const isFilled = options.isFilled || !bringsNothing
   await link.baseline({ root: WORKSPACE, git: isFilled, exclude: options.exclude }, options.deadline())
 }
 

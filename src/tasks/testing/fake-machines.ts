@@ -162,6 +162,7 @@ export class FakeMachines implements Machines {
       timeScale: 1,
       info: () => this.#entry(id).info,
       lost: guest.gone.promise,
+      hasBaseline: false,
       dumpMemory: async () => {},
       destroy: async () => this.#gone(id),
     }
