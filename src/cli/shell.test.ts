@@ -1,15 +1,10 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
-import { inTerminal, resizeTerminal } from '../../guest/execs/terminal.ts'
+import { MAIN } from '../../test/support/orchestrator.ts'
+import { startInTerminal } from '../../test/support/terminal.ts'
 import { VivariumError } from '../contracts/errors.ts'
 import { MachineRequest } from '../contracts/machine.ts'
 import { escapeDetector } from './terminal.ts'
 import { setUpCli } from './testing/set-up.ts'
-
-const MAIN = fileURLToPath(new URL('../main.ts', import.meta.url))
 
 async function setUp() {
   const cli = await setUpCli()
@@ -17,34 +12,14 @@ async function setUp() {
   return { ...cli, id }
 }
 
-/** `vivarium shell` in a real terminal, below a shell that tells its exit code and then the state of the terminal. */
 function inRealTerminal(url: string, id: string) {
-  const script = '"$@"; echo "code=$?"; stty -a'
-  const vivarium = [process.execPath, MAIN, 'shell', id, '--', 'vi', 'a b']
-  const [command, ...args] = inTerminal(['bash', '-c', script, 'bash', ...vivarium], { rows: 24, cols: 80 })
   const env = {
     PATH: process.env['PATH'] ?? '',
     TERM: 'tmux-256color',
     VIVARIUM_URL: url,
     VIVARIUM_API_KEY: 'vv_owner',
   }
-  const child = spawn(command, args, { env, detached: true, stdio: ['pipe', 'pipe', 'inherit'] })
-  let shown = ''
-  child.stdout.setEncoding('utf8').on('data', (text: string) => (shown += text))
-  const pid = child.pid ?? 0
-  return {
-    type: (text: string) => child.stdin.write(text),
-    resize: (rows: number, cols: number) => resizeTerminal(pid, { rows, cols }),
-    until: (text: string) => expect.poll(() => shown, { timeout: 20_000 }).toContain(text),
-    /** The pid of vivarium itself. */
-    program: () => Number.parseInt(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')),
-    /** Everything shown, the exit code, and whether the terminal is as before. */
-    async ended() {
-      await once(child, 'close')
-      return { shown, code: /code=(\d+)/.exec(shown)?.[1], restored: / icanon /.test(shown) && / echo /.test(shown) }
-    },
-    [Symbol.dispose]: () => child.kill('SIGKILL'),
-  }
+  return startInTerminal([process.execPath, MAIN, 'shell', id, '--', 'vi', 'a b'], env)
 }
 
 test('with pipes, input goes in, output and stderr come out, and the exit code is the shell’s', async () => {
@@ -84,15 +59,15 @@ test('in a terminal every key goes to the shell, also Ctrl-C, its size follows, 
   await terminal.resize(50, 120)
   await terminal.until('50x120')
   terminal.type('\x04')
-  expect(await terminal.ended()).toMatchObject({ code: '3', restored: true })
+  expect(await terminal.ended()).toEqual({ code: 3, restored: true })
 })
 
 test('the terminal is restored also where the connection is cut, the program is told to end, or the machine is lost', async () => {
   await using cli = await setUp()
-  const ends: [string, (terminal: ReturnType<typeof inRealTerminal>) => unknown][] = [
-    ['130', (terminal) => terminal.type('\x1d\x1d\x1d')],
-    ['130', (terminal) => process.kill(terminal.program(), 'SIGTERM')],
-    ['1', () => cli.server.close()],
+  const ends: [number, (terminal: ReturnType<typeof inRealTerminal>) => unknown][] = [
+    [130, (terminal) => terminal.type('\x1d\x1d\x1d')],
+    [130, (terminal) => process.kill(terminal.program(), 'SIGTERM')],
+    [1, () => cli.server.close()],
   ]
   for (const [code, end] of ends) {
     using terminal = inRealTerminal(cli.server.url, cli.id)
@@ -100,7 +75,7 @@ test('the terminal is restored also where the connection is cut, the program is 
     shell.print('prompt> ')
     await terminal.until('prompt> ')
     await end(terminal)
-    expect(await terminal.ended()).toMatchObject({ code, restored: true })
+    expect(await terminal.ended()).toEqual({ code, restored: true })
     await shell.closed
   }
 })
