@@ -23,6 +23,15 @@ export interface ImagesOptions {
   extraPackages: { debian: string[]; npm: string[] }
 }
 
+interface Plan {
+  recipe: Recipe
+  host: HostFacts
+  place: string
+}
+
+/** Reading this host's facts takes longer than starting a machine from a template should. */
+const PLAN_MS = 5_000
+
 /**
  * The guest images of one cache folder, keyed by the content of their recipe. An image appears whole or not at all. Images of
  * earlier recipes are kept, since machines may still run on them; a folder of `<cacheDir>/images` that no machine uses may be
@@ -31,7 +40,16 @@ export interface ImagesOptions {
 export function createImages(options: ImagesOptions): Images {
   const folder = join(options.cacheDir, 'images')
 
-  async function plan(): Promise<{ recipe: Recipe; host: HostFacts; place: string }> {
+  let known: { plan: Promise<Plan>; until: number } | undefined
+
+  /** The present recipe; what this host says for it is asked for again after a while. */
+  function plan(): Promise<Plan> {
+    if (known === undefined || known.until < performance.now())
+      known = { plan: makePlan(), until: performance.now() + PLAN_MS }
+    return known.plan
+  }
+
+  async function makePlan(): Promise<Plan> {
     const architecture = hostArchitecture()
     const host = await readHostFacts(architecture.debian)
     const setup = readAsset('guest/rootfs/setup.sh').toString()
