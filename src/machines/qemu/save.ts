@@ -3,7 +3,7 @@ import { chmod, open, rename, rm } from 'node:fs/promises'
 import type { Socket } from 'node:net'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
-import { VivariumError } from '../../contracts/errors.ts'
+import { toVivariumError, VivariumError } from '../../contracts/errors.ts'
 import { listenForVmm } from '../sockets.ts'
 import { FILES } from './disk-folder.ts'
 import type { MemoryFile } from './memory.ts'
@@ -41,18 +41,18 @@ export async function saveMachine(qmp: Qmp, options: SaveOptions, signal: AbortS
   cleanup.defer(() => rm(partial, { force: true }))
   try {
     await writeState(qmp, options, partial, signal === undefined ? late : AbortSignal.any([late, signal]))
+    if (memoryFile === 'sealed') await chmod(pathOf('memory'), 0o444)
+    // A saved machine outlives a power cut.
+    await Promise.all([flush(pathOf('scratch')), memoryFile === 'none' ? undefined : flush(pathOf('memory'))])
+    await rename(partial, pathOf('state'))
+    await flush(diskDir)
   } catch (error) {
     await cancelMigration(qmp)
     signal?.throwIfAborted()
     if (late.aborted)
       throw new VivariumError('engine_failed', `The machine could not be saved within ${deadlineMs / 1000} s.`)
-    throw error
+    throw toVivariumError(error, 'engine_failed')
   }
-  if (memoryFile === 'sealed') await chmod(pathOf('memory'), 0o444)
-  // A saved machine outlives a power cut.
-  await Promise.all([flush(pathOf('scratch')), memoryFile === 'none' ? undefined : flush(pathOf('memory'))])
-  await rename(partial, pathOf('state'))
-  await flush(diskDir)
 }
 
 /** QEMU may start no process and sees no folder but its own, so the state comes through a socket there. */

@@ -1,9 +1,12 @@
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { z } from 'zod'
 import { killMachineProcesses } from '../kill.ts'
 import { isRunning, untilGone } from '../process-identity.ts'
 import type { ProcessIdentity, Vmm } from '../types.ts'
 import { CONSOLE_BYTES } from './args.ts'
+import { FILES } from './disk-folder.ts'
 import { dumpGuestMemory } from './dump.ts'
 import type { MemoryFile } from './memory.ts'
 import type { Qmp } from './qmp.ts'
@@ -101,6 +104,8 @@ export class QemuVmm implements Vmm {
   }
 
   async resume(): Promise<void> {
+    // What it was saved as, if it was, no longer fits its disk from here on.
+    await rm(join(this.#options.diskDir, FILES.state), { force: true })
     await this.#options.qmp.execute('cont')
   }
 
