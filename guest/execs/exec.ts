@@ -1,22 +1,29 @@
-import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, existsSync, rmSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ExecExit, ExecSpec, SignalRequest, TerminalSize } from '../../src/link/protocol.ts'
 import { Refusal } from '../http.ts'
 import { messageOf } from '../log.ts'
 import { Input } from './input.ts'
-import { forkUnspared, oomKills } from './memory.ts'
-import type { Pipes } from './pipes.ts'
+import {
+  type Ended,
+  type Launched,
+  LaunchFailure,
+  type Launcher,
+  type LaunchRequest,
+  LauncherLost,
+} from './launcher.ts'
+import { oomKills } from './memory.ts'
 import { Spool } from './spool.ts'
 import { inTerminal, resizeTerminal } from './terminal.ts'
 import type { Tracker } from './tracking.ts'
 import { baseEnvironment, userNamed } from './users.ts'
 
 export interface ExecContext {
-  pipes: Pipes
-  tracker: Tracker
+  launcher: Launcher
+  /** Tracks the processes of an exec whose first one is in `group`, a cgroup folder, or '' for none. */
+  track: (group: string) => Tracker
   spoolDir: string
   /** Unacknowledged output at which the process is held back. */
   spoolBytes: number
@@ -24,6 +31,8 @@ export interface ExecContext {
   proxyPort: number
   /** Below what every process gets, which is below what the request asks for. */
   environment: Record<string, string>
+  /** Called when the process was lost: see `Exec`. */
+  onLost: () => void
 }
 
 /** How long output may be silent after the process ended, while others of its processes hold its pipes open. */
@@ -31,11 +40,15 @@ const SILENCE_MS = 1000
 /** How long output is recorded after that end at most. */
 const AFTERMATH_MS = 10_000
 const KILL_ROUNDS = 20
+/** Of a process that may have run, or still does, but whose end nobody learns. */
+export const LOST = 'the agent has lost the process'
 
 /**
  * One process the host started. It ends when its first process has ended and its output was read to the end, or, where
  * background processes keep the pipes open, has been silent for SILENCE_MS. Those processes live on until somebody signals
  * the exec or the machine goes; what they print from then on is read and dropped, so that they do not die of it.
+ *
+ * A process whose launcher died is lost: nobody would learn how it ends. It is killed, and requests about it are refused.
  */
 export class Exec {
   readonly spool: Spool
@@ -47,59 +60,41 @@ export class Exec {
   readonly #oomKillsBefore = oomKills()
   #recording = true
 
-  private constructor(
-    child: ChildProcess,
-    pid: number,
-    outputs: [Socket, Socket],
-    stdin: Socket | undefined,
-    context: ExecContext,
-  ) {
+  private constructor({ pid, group, stdout, stderr, stdin, ended }: Launched, context: ExecContext) {
     this.pid = pid
-    this.#outputs = outputs
-    this.#tracker = context.tracker
+    this.#outputs = [stdout, stderr]
+    this.#tracker = context.track(group)
     this.#spoolDir = context.spoolDir
     this.input = stdin === undefined ? undefined : new Input(stdin)
     this.spool = new Spool(context.spoolDir, context.spoolBytes, () => this.#resume())
-    this.#record(outputs[0], 'stdout')
-    this.#record(outputs[1], 'stderr')
-    child.once('exit', (code, signal) => void this.#end(code, signal))
+    this.#record(stdout, 'stdout')
+    this.#record(stderr, 'stderr')
+    ended.then(
+      (end) => this.#end(end),
+      () => {
+        this.#lose()
+        context.onLost()
+      },
+    )
   }
 
   /** Starts the process. Rejects with a Refusal when it can't be started. */
   static async start(spec: ExecSpec, context: ExecContext): Promise<Exec> {
-    const [command, ...args] = spec.tty === undefined ? spec.argv : inTerminal(spec.argv, spec.tty)
-    if (command === undefined) throw new Refusal(400, 'argv is empty')
+    const { launcher, environment, switchUsers, proxyPort } = context
     const user = userNamed(spec.user)
-    const owner = context.switchUsers ? { uid: user.uid, gid: user.gid } : undefined
-    const { pipes } = context
-    const [out, err] = [await pipes.output(), await pipes.output()]
-    const stdin = spec.stdin === 'pipe' ? await pipes.input() : undefined
-    const ends = [out, err, ...(stdin === undefined ? [] : [stdin])]
+    const request: LaunchRequest = {
+      argv: spec.tty === undefined ? spec.argv : inTerminal(spec.argv, spec.tty),
+      env: { ...environment, ...baseEnvironment(user, proxyPort), ...spec.env },
+      cwd: spec.cwd,
+      stdin: spec.stdin === 'pipe',
+      owner: switchUsers ? { uid: user.uid, gid: user.gid } : undefined,
+    }
     try {
-      const child = context.tracker.launch(() =>
-        forkUnspared(() =>
-          spawn(command, args, {
-            cwd: spec.cwd,
-            env: { ...context.environment, ...baseEnvironment(user, context.proxyPort), ...spec.env },
-            detached: true,
-            stdio: [stdin?.theirs ?? 'ignore', out.theirs, err.theirs],
-            ...owner,
-          }),
-        ),
-      )
-      await once(child, 'spawn')
-      if (child.pid === undefined) throw new Error('no pid')
-      return new Exec(child, child.pid, [out.ours, err.ours], stdin?.ours, context)
+      if (spec.argv.length === 0) throw new Refusal(400, 'argv is empty')
+      if (containsNul(request)) throw new Refusal(400, 'no argument, variable or folder may hold a NUL')
+      return new Exec(await launcher.start(request), context)
     } catch (error) {
-      for (const { ours } of ends) ours.destroy()
-      context.tracker.dispose()
-      const folderMissing = !existsSync(spec.cwd)
-      throw new Refusal(
-        422,
-        folderMissing ? `the folder ${spec.cwd} does not exist` : `cannot start ${command}: ${messageOf(error)}`,
-      )
-    } finally {
-      for (const { theirs } of ends) closeSync(theirs)
+      throw asRefusal(error, spec)
     }
   }
 
@@ -150,13 +145,21 @@ export class Exec {
     for (const each of this.#outputs) each.resume()
   }
 
-  async #end(code: number | null, signal: NodeJS.Signals | null): Promise<void> {
+  async #end({ code, signal }: Ended): Promise<void> {
     await this.#outputsQuiet()
     this.#recording = false
     this.#resume()
     this.input?.close()
     const exit: ExecExit = { code, signal, outOfMemory: oomKills() > this.#oomKillsBefore }
     this.spool.finish(Buffer.from(JSON.stringify(exit)))
+  }
+
+  #lose(): void {
+    this.#recording = false
+    this.#resume()
+    this.input?.close()
+    this.spool.abandon()
+    void this.signal('SIGKILL').finally(() => this.#tracker.dispose())
   }
 
   /** Resolves when both outputs have ended, or have nothing more to say. */
@@ -173,4 +176,19 @@ export class Exec {
       before = this.spool.end
     }
   }
+}
+
+function containsNul({ argv, env, cwd }: LaunchRequest): boolean {
+  return [cwd, ...argv, ...Object.entries(env).flat()].some((text) => text.includes('\0'))
+}
+
+/** What a request to start something is answered when it failed. */
+function asRefusal(error: unknown, { argv, cwd }: ExecSpec): Refusal {
+  if (error instanceof Refusal) return error
+  if (error instanceof LauncherLost) return new Refusal(410, LOST)
+  const { step, message } = error instanceof LaunchFailure ? error : { step: '', message: messageOf(error) }
+  if (step === 'folder' && message === 'No such file or directory')
+    return new Refusal(422, `the folder ${cwd} does not exist`)
+  if (step === 'folder') return new Refusal(422, `cannot enter the folder ${cwd}: ${message}`)
+  return new Refusal(422, `cannot start ${argv[0]}: ${message}`)
 }

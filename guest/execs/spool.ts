@@ -27,6 +27,7 @@ export class Spool {
   #end = 0
   #inMemory = 0
   #finished = false
+  #abandoned = false
   #spilling = false
   #waiting: (() => void)[] = []
   readonly #folder: string
@@ -70,6 +71,17 @@ export class Spool {
     void this.#spill()
   }
 
+  /** Whether a reader at `at` has read all there will ever be. */
+  endsAt(at: number): boolean {
+    return this.#finished && at === this.#end
+  }
+
+  /** Nothing more comes, not even an exit: readers are told so. */
+  abandon(): void {
+    this.#abandoned = true
+    this.#wake()
+  }
+
   /** Adds the last frame. */
   finish(exit: Buffer): void {
     this.append('exit', exit)
@@ -90,9 +102,10 @@ export class Spool {
     if (!this.full) this.#onRoom()
   }
 
-  /** Bytes from `at` on, a segment's worth at most; waits for some; undefined at the end of a finished spool. */
+  /** Bytes from `at` on, a segment's worth at most; waits for some; undefined at the end of a finished spool. Rejects if abandoned. */
   async read(at: number, signal: AbortSignal): Promise<Buffer | undefined> {
     while (at >= this.#end) {
+      if (this.#abandoned) throw new Error('the process was lost')
       if (this.#finished || signal.aborted) return undefined
       await new Promise<void>((resolve) => {
         this.#waiting.push(resolve)

@@ -1,12 +1,13 @@
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, existsSync, mkdirSync, openSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ServerHttp2Stream } from 'node:http2'
 import { SPOOL_BYTES, TERMINAL_SPOOL_BYTES } from '../../src/link/constants.ts'
 import type { ExecSpec, ExecStarted, InputAccepted, SignalRequest, TerminalSize } from '../../src/link/protocol.ts'
 import { answerJson, numberParameter, readJson, Refusal, type Request } from '../http.ts'
 import type { AgentOptions } from '../options.ts'
-import { Exec } from './exec.ts'
-import { Pipes } from './pipes.ts'
+import { Exec, LOST } from './exec.ts'
+import { Launcher } from './launcher.ts'
+import { agentIsSpared } from './memory.ts'
 import { CgroupTracker, EXEC_VARIABLE, ProcTracker } from './tracking.ts'
 import { imageEnvironment } from './users.ts'
 
@@ -17,7 +18,7 @@ export class Execs {
   readonly #spools: string
   /** A file for each exec ever started, so that an agent after a crash does not run what is only asked for again. */
   readonly #started: string
-  readonly #pipes: Pipes
+  readonly #launcher: Launcher
   readonly #imageEnvironment: Record<string, string>
 
   constructor(options: AgentOptions) {
@@ -30,7 +31,7 @@ export class Execs {
     mkdirSync(this.#started, { recursive: true })
     // Outside a VM the machine's environment is somebody else's.
     this.#imageEnvironment = options.transport.kind === 'device' ? imageEnvironment() : {}
-    this.#pipes = new Pipes(options.switchUsers)
+    this.#launcher = new Launcher({ ...options, spared: agentIsSpared() })
   }
 
   /** Serves `/execs/{id}` and what is below it. */
@@ -72,22 +73,29 @@ export class Execs {
   }
 
   #start(id: string, spec: ExecSpec): Promise<Exec> {
-    this.#refuseLost(id)
-    const marker = join(this.#started, id)
-    writeFileSync(marker, '')
+    const marker = this.#mark(id)
     const { cgroupDir, switchUsers, proxyPort } = this.#options
-    const tracker = cgroupDir === undefined ? new ProcTracker(id) : new CgroupTracker(cgroupDir, id)
+    const track = (group: string) => (group === '' ? new ProcTracker(id) : new CgroupTracker(group))
     const mark: Record<string, string> = cgroupDir === undefined ? { [EXEC_VARIABLE]: id } : {}
     const environment = { ...this.#imageEnvironment, ...mark }
     const spoolDir = join(this.#spools, id)
     const spoolBytes = spec.tty === undefined ? SPOOL_BYTES : TERMINAL_SPOOL_BYTES
-    const context = { pipes: this.#pipes, tracker, spoolDir, spoolBytes, switchUsers, proxyPort, environment }
+    const context = {
+      launcher: this.#launcher,
+      track,
+      spoolDir,
+      spoolBytes,
+      switchUsers,
+      proxyPort,
+      environment,
+      onLost: () => this.#execs.delete(id),
+    }
     const started = Exec.start(spec, context)
     this.#execs.set(id, started)
-    // What could not be started may be tried again under the same id.
-    started.catch(() => {
+    started.catch((error: unknown) => {
       this.#execs.delete(id)
-      rmSync(marker, { force: true })
+      // What could not be started may be tried again under the same id; what was lost meanwhile may have run.
+      if (!isLost(error)) rmSync(marker, { force: true })
     })
     return started
   }
@@ -99,9 +107,25 @@ export class Execs {
     throw new Refusal(404, `no exec ${id}`)
   }
 
-  #refuseLost(id: string): void {
-    if (existsSync(join(this.#started, id))) throw new Refusal(410, 'the agent was restarted and has lost the process')
+  /** Notes that an exec is started; refuses one that was before. Returns the file. */
+  #mark(id: string): string {
+    const marker = join(this.#started, id)
+    try {
+      closeSync(openSync(marker, 'wx'))
+    } catch (error) {
+      this.#refuseLost(id)
+      throw error
+    }
+    return marker
   }
+
+  #refuseLost(id: string): void {
+    if (existsSync(join(this.#started, id))) throw new Refusal(410, LOST)
+  }
+}
+
+function isLost(error: unknown): boolean {
+  return error instanceof Refusal && error.status === 410
 }
 
 async function sendOutput(stream: ServerHttp2Stream, exec: Exec, from: number, closed: AbortSignal): Promise<void> {
@@ -114,6 +138,11 @@ async function sendOutput(stream: ServerHttp2Stream, exec: Exec, from: number, c
     if (closed.aborted) return
     if (bytes === undefined) break
     at += bytes.length
+    // The last bytes and the end in one piece.
+    if (exec.spool.endsAt(at)) {
+      stream.end(bytes)
+      return
+    }
     if (!stream.write(bytes)) await drained(stream, closed)
   }
   stream.end()

@@ -1,13 +1,10 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { attempt } from '../log.ts'
 import { findProcesses } from './processes.ts'
 
 /** Finds every process that an exec started, also those that left its process group. */
 export interface Tracker {
-  /** Calls `start`, which forks the exec's first process, so that the process is tracked from its first instruction. */
-  launch<T>(start: () => T): T
   /** The processes still there. `leader` is the first process. */
   list(leader: number): number[]
   /** Kills all at once where the kernel can; false: signal what `list` gives, until it gives nothing. */
@@ -19,23 +16,10 @@ export interface Tracker {
 /** Membership in a cgroup v2 of its own: nothing a process does takes it out (but for root, who could do anything). */
 export class CgroupTracker implements Tracker {
   readonly #folder: string
-  readonly #home: string
 
-  /** `parent` is a folder of a cgroup v2 hierarchy. */
-  constructor(parent: string, id: string) {
-    this.#home = join(ownCgroup(), 'cgroup.procs')
-    this.#folder = join(parent, `exec-${id}`)
-    mkdirSync(this.#folder, { recursive: true })
-  }
-
-  launch<T>(start: () => T): T {
-    // The agent itself goes in, forks, and comes out: moving the child afterwards would miss what it forks at once.
-    writeFileSync(join(this.#folder, 'cgroup.procs'), '0')
-    try {
-      return start()
-    } finally {
-      attempt('leave the cgroup of an exec', () => writeFileSync(this.#home, '0'))
-    }
+  /** `folder` is a cgroup v2, which the tracker owns from now on. */
+  constructor(folder: string) {
+    this.#folder = folder
   }
 
   list(): number[] {
@@ -72,12 +56,6 @@ export function cgroupMount(): string | undefined {
   return mounts.map((line) => line.split(' ')).find(([, , type]) => type === 'cgroup2')?.[1]
 }
 
-/** The cgroup the agent itself is in. */
-function ownCgroup(): string {
-  const path = /^0::(.*)$/m.exec(readFileSync('/proc/self/cgroup', 'utf8'))?.[1] ?? '/'
-  return join(cgroupMount() ?? '/sys/fs/cgroup', path)
-}
-
 function readPids(folder: string): number[] {
   const own = readFileSync(join(folder, 'cgroup.procs'), 'utf8').split('\n').filter(Boolean).map(Number)
   const below = readdirSync(folder, { withFileTypes: true })
@@ -95,10 +73,6 @@ export class ProcTracker implements Tracker {
 
   constructor(id: string) {
     this.#mark = `${EXEC_VARIABLE}=${id}`
-  }
-
-  launch<T>(start: () => T): T {
-    return start()
   }
 
   list(leader: number): number[] {

@@ -25,6 +25,8 @@ export interface Answer {
 
 const MAX_ERROR_BYTES = 16 * 1024
 const PIECE_BYTES = 256 * 1024
+/** A body up to here goes out with its head, in one write: the guest is woken once. */
+const SMALL_BYTES = 16 * 1024
 
 /** Why a stream ended before its time: with its session, or the agent broke it off. */
 export function brokenOff(session: Session): Error {
@@ -90,6 +92,10 @@ function open(session: Session, { method, path, body }: LinkRequest): ClientHttp
 function sendBody(stream: ClientHttp2Stream, body: LinkRequest['body'], fail: (error: Error) => void): void {
   if (body === undefined) return
   const bytes = typeof body === 'function' ? body() : body
+  if (Buffer.isBuffer(bytes) && bytes.length <= SMALL_BYTES) {
+    stream.end(bytes)
+    return
+  }
   const source = Buffer.isBuffer(bytes) ? Readable.from(pieces(bytes), { objectMode: false }) : bytes
   source.once('error', fail)
   source.pipe(stream)

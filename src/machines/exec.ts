@@ -23,7 +23,8 @@ export async function runCommand(link: GuestLink, request: ExecRequest, signal?:
   const result = await link.exec(specOf(request), {
     timeoutMs: request.timeoutSeconds * 1000,
     maxBytes: MAX_OUTPUT_BYTES,
-    stdin: Buffer.from(request.stdin),
+    // None is /dev/null, which costs no request.
+    ...(request.stdin !== '' && { stdin: Buffer.from(request.stdin) }),
     ...(signal && { signal }),
   })
   return {
