@@ -59,7 +59,8 @@ function memoryOf(id: string): { privateMib: number; residentMib: number } {
   if (pid === undefined) throw new Error(`Machine ${id} has no QEMU.`)
   const text = readFileSync(`/proc/${pid}/smaps_rollup`, 'latin1')
   const kib = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(text)?.[1] ?? 0)
-  return { privateMib: (kib('Private_Clean') + kib('Private_Dirty')) / 1024, residentMib: kib('Rss') / 1024 }
+  // Not Private_Clean: a page of the template's file that only one machine has mapped yet belongs to the page cache all the same.
+  return { privateMib: kib('Private_Dirty') / 1024, residentMib: kib('Rss') / 1024 }
 }
 
 function isQemuOf(pid: string, id: string): boolean {
