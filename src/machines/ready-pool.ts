@@ -112,9 +112,9 @@ class Pool implements ReadyPool {
   }
 
   counts(): { machines: number; agents: number } {
-    const agents = this.#entries.values().filter(({ waiting }) => waiting !== undefined)
-    const count = agents.toArray().length
-    return { machines: this.#entries.size - count, agents: count }
+    const fit = [...this.#entries.values()].filter((entry) => this.#isFit(entry))
+    const agents = fit.filter(({ waiting }) => waiting !== undefined).length
+    return { machines: fit.length - agents, agents }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
