@@ -21,7 +21,9 @@ export interface FakeBehaviour {
   /** How the guest's agent answers the hello. */
   hello?: 'never' | 'refuse'
   /** Called with the VMM's process in the middle of each step; what it throws is how the step fails. */
-  during?: Partial<Record<'restore' | 'save' | 'park' | 'settle', (identity: ProcessIdentity) => Promise<void> | void>>
+  during?: Partial<
+    Record<'restore' | 'goOn' | 'save' | 'park' | 'settle', (identity: ProcessIdentity) => Promise<void> | void>
+  >
   /** Answers a command of a template's warm-up. */
   exec?: (argv: string[], stdin: string) => Promise<number> | number
 }
@@ -64,11 +66,12 @@ class FakeEngine implements Engine {
     const identity = await this.#launch(spec, started)
     try {
       await this.behaviour.during?.restore?.(identity)
+      if (from.disk === 'own') await rm(state)
+      await this.behaviour.during?.goOn?.(identity)
     } catch (error) {
       await killMachineProcesses({ id: spec.id, identity, uid: spec.uid })
       throw error
     }
-    if (from.disk === 'own') await rm(state)
     await dial(spec)
     return this.#vmm(spec, identity)
   }
