@@ -26,6 +26,7 @@ import { createImages } from './images/images.ts'
 import { createGuestLink } from './link/link.ts'
 import { createMachineAccess } from './machines/access.ts'
 import { chooseEngine } from './machines/choose-engine.ts'
+import { idleProcessors } from './machines/idle-processors.ts'
 import { hostLimits } from './machines/limits.ts'
 import { createMachines, type MachinesOptions } from './machines/machines.ts'
 import { createQemuEngine } from './machines/qemu/engine.ts'
@@ -156,6 +157,7 @@ export async function compose(
       capacity: settings,
       idleMs: config.ready.idleSeconds * 1000,
       freeMemory: () => process.availableMemory() / usableMemory(),
+      idleProcessors: idleProcessors(),
       log,
     }),
   )

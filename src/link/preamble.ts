@@ -24,6 +24,22 @@ const READY_MS = 10_000
  * socket is destroyed then.
  */
 export function startSession(socket: Duplex, options: PreambleOptions): Promise<void> {
+  return begun.delete(socket) ? Promise.resolve() : begin(socket, options)
+}
+
+/** Connections whose session has begun and is nobody's yet. */
+const begun = new WeakSet<Duplex>()
+
+/**
+ * Begins a session ahead of time, for whoever calls `startSession` with the same connection next and goes on at once. What the guest sends
+ * meanwhile waits unread.
+ */
+export async function startSessionEarly(socket: Duplex, options: PreambleOptions): Promise<void> {
+  await begin(socket, options)
+  begun.add(socket)
+}
+
+function begin(socket: Duplex, options: PreambleOptions): Promise<void> {
   const nonce = randomBytes(16).toString('hex')
   const maxBytes = options.maxBytes ?? MAX_PREAMBLE_BYTES
   const scanner = new PreambleScanner()

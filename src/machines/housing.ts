@@ -1,6 +1,7 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { GuestImage } from '../images/types.ts'
+import { startSessionEarly } from '../link/preamble.ts'
 import type { GuestLink } from '../link/types.ts'
 import type { Dependencies } from './dependencies.ts'
 import { EgressPort } from './egress-port.ts'
@@ -9,6 +10,9 @@ import type { Journal, JournalEntry, NewJournalEntry } from './journal.ts'
 import { killMachineProcesses } from './kill.ts'
 import { listenForVmm } from './sockets.ts'
 import type { ProcessIdentity, VmmSpec } from './types.ts'
+
+/** For a guest to answer on a connection that nobody uses yet; it may still have to boot. */
+const GREET_MS = 60_000
 
 export interface LinkOptions {
   machineId: string
@@ -39,7 +43,7 @@ export interface SpecParts {
 export class Housing implements AsyncDisposable {
   readonly id: string
   readonly link: GuestLink
-  readonly egress = new EgressPort()
+  readonly egress: EgressPort
   readonly folders: MachineFolders
   readonly #entry: NewJournalEntry
   readonly #uid: number | undefined
@@ -54,6 +58,8 @@ export class Housing implements AsyncDisposable {
     this.#entry = entry
     this.#uid = uid
     this.#journal = context.journal
+    const greeting = { deadlineMs: GREET_MS * context.timeScale }
+    this.egress = new EgressPort((socket) => startSessionEarly(socket, greeting))
     this.link = context.linkFactory({ machineId: entry.id, timeScale: context.timeScale, silent })
   }
 

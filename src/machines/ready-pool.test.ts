@@ -42,6 +42,7 @@ async function setUp(kinds: ReadyKind[], more: Partial<ReadyPoolOptions> = {}, b
     capacity: { totalMemoryMib: 4096, maxMachines: 8 },
     idleMs: 900_000,
     freeMemory: () => now.freeMemory,
+    idleProcessors: () => 1,
     log: set.options.log,
     ...more,
   })

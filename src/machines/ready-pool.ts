@@ -40,6 +40,8 @@ export interface ReadyPoolOptions {
   idleMs: number
   /** Memory of the host that is free, as a share of all: ready machines are let go when there is little. */
   freeMemory: () => number
+  /** How much of the host's processors had nothing to do since it was last asked, as a share of all. */
+  idleProcessors: () => number
   log: Logger
 }
 
@@ -47,6 +49,8 @@ const TEND_MS = 1000
 const LOW_MEMORY = 0.1
 /** Nothing is started below this: it would have to be let go again. */
 const ENOUGH_MEMORY = 0.2
+/** While somebody's machine runs, nothing is started where less than this is to spare: that machine would be the slower. */
+const IDLE_ENOUGH = 0.6
 /** Until what could not be made ready is tried again: twice as long after each failure in a row. */
 const RETRY_MS = 60_000
 const MAX_RETRY_MS = 30 * 60_000
@@ -138,14 +142,16 @@ class Pool implements ReadyPool {
 
   async #tendOnce(): Promise<void> {
     for (const [id, entry] of this.#entries) if (!this.#isFit(entry)) await this.#release(id)
-    const { machines, idleMs, freeMemory } = this.#options
+    const { machines, idleMs, freeMemory, idleProcessors } = this.#options
     const others = machines.list().filter(({ userId, state }) => userId !== NOBODY && state !== 'suspended')
     if (others.length > 0) this.#lastActivity = performance.now()
     const isIdle = performance.now() - this.#lastActivity > idleMs
     const keep = () => !isIdle && freeMemory() > LOW_MEMORY && this.#hasRoom(others, 0)
     while (this.#entries.size > 0 && !keep()) await this.#releaseOne()
     // Work that people wait for comes first.
-    const isBusy = others.some(({ state }) => state === 'booting' || state === 'resuming')
+    const isStarting = others.some(({ state }) => state === 'booting' || state === 'resuming')
+    const isIdleEnough = idleProcessors() >= IDLE_ENOUGH
+    const isBusy = isStarting || (others.length > 0 && !isIdleEnough)
     if (isIdle || isBusy || this.#closing.signal.aborted || freeMemory() < ENOUGH_MEMORY) return
     // Not waited for: what is there is looked after meanwhile, and a template may take long to build.
     this.#filling ??= this.#attempt(() => this.#fill(others)).finally(() => (this.#filling = undefined))
