@@ -117,7 +117,7 @@ test('a command goes through a shell as the ordinary user; a signal becomes 128 
   await set.access.exec(ADA, machine.id, ExecRequest.parse({ argv: ['ls', '-l'], cwd: '/tmp', env: { A: '1' } }))
   expect(specs).toEqual([
     { argv: ['bash', '-lc', 'a; b'], cwd: '/workspace', env: {}, user: 'agent', timeoutMs: 2000, stdin: 'in' },
-    { argv: ['ls', '-l'], cwd: '/tmp', env: { A: '1' }, user: 'agent', timeoutMs: 60_000, stdin: '' },
+    { argv: ['ls', '-l'], cwd: '/tmp', env: { A: '1' }, user: 'agent', timeoutMs: 60_000, stdin: undefined },
   ])
 })
 
