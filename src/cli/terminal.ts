@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { ReadStream, WriteStream } from 'node:tty'
 import type { TerminalSize } from '../contracts/shell.ts'
 import type { Io } from './io.ts'
@@ -15,7 +16,7 @@ export interface Terminal {
   size(): TerminalSize
   /** Calls `listener` whenever the size changes, until disposed. */
   onResize(listener: () => void): Disposable
-  /** Every key arrives at once and as it is, Ctrl-C included, until disposed. Node restores the terminal where the process exits before. */
+  /** Every key arrives at once and as it is, Ctrl-C included, and so is what is shown, until disposed. Node restores the terminal where the process exits before. */
   raw(): Disposable
 }
 
@@ -31,6 +32,8 @@ export function findTerminal({ stdin, stdout }: Io): Terminal | undefined {
     },
     raw() {
       stdin.setRawMode(true)
+      // Node leaves the terminal to turn a line feed into two characters, which the guest's does already, or has good reason not to.
+      spawnSync('stty', ['-opost'], { stdio: ['inherit', 'ignore', 'ignore'] })
       return { [Symbol.dispose]: () => void stdin.setRawMode(false) }
     },
   }

@@ -24,7 +24,7 @@ export function startInTerminal(argv: string[], env: Record<string, string>) {
     /** Resolves at the end with the program's exit code, and whether it left the terminal as terminals are. */
     async ended() {
       await once(child, 'close')
-      return { code: Number(/code=(\d+)/.exec(shown)?.[1]), restored: / icanon .* echo /s.test(shown) }
+      return { code: Number(/code=(\d+)/.exec(shown)?.[1]), restored: /\sopost .* icanon .* echo /s.test(shown) }
     },
     [Symbol.dispose]: () => void child.kill('SIGKILL'),
   }
