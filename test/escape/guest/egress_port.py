@@ -172,7 +172,18 @@ def status(payload):
         payload = payload[1:]
     if payload[0] & 0x80:
         return STATUSES.get(payload[0] & 0x7F, 0)
-    return int(payload[2:5])
+    length, digits = payload[1] & 0x7F, payload[2:]
+    return int(huffman_digits(digits[:length])) if payload[1] & 0x80 else int(digits[:length])
+
+
+def huffman_digits(data):
+    """Digits in HPACK's code (RFC 7541, appendix B): five bits for 0 to 2, six for the others."""
+    bits, digits = "".join(f"{byte:08b}" for byte in data), ""
+    while len(digits) < 3:
+        size = 5 if bits.startswith("00") else 6
+        value, bits = int(bits[:size], 2), bits[size:]
+        digits += str(value if size == 5 else value - 22)
+    return digits
 
 
 class Attacker:
