@@ -1,9 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { startBareAgent } from './bare-agent.ts'
+import { findTemplate, firstAnswer, prepareRestore, type BareRestore } from './bare-restore.ts'
 import { startBareShell } from './bare-shell.ts'
 import type { Lab } from './lab.ts'
 import { row, type BenchRow } from './report.ts'
 
+/** A task's machine by default; both machines with an agent start from its template. */
+const SIZE = { memoryMib: 2048, vcpus: 2 }
+const TIMEOUT_MS = 60_000
 const WARM_UP = 5
 const RUNS = 30
 /** Between two commands, so that each meets an idle machine. */
@@ -16,13 +19,16 @@ const PAUSE_MS = 150
 export async function run({ orchestrator, host, signal }: Lab): Promise<BenchRow[]> {
   await using stack = new AsyncDisposableStack()
   const { client } = orchestrator
+  await client.templates.build(SIZE)
   const { id } = await client.vms.create({}, { signal })
   stack.defer(() => client.vms.destroy(id))
-  const agent = stack.use(await startBareAgent(host))
+  const agent = stack.use(await prepareRestore(host, await findTemplate(SIZE), SIZE))
+  await agent.start()
+  await firstAnswer(agent)
   const shell = stack.use(await startBareShell(host))
   const ways = [
     () => overRest(orchestrator, id),
-    () => agent.exec(['true']),
+    () => overLink(agent),
     () => shell.run('/bin/true').then(() => undefined),
   ] as const
   const [rest, link, floor] = [[], [], []] as [number[], number[], number[]]
@@ -43,6 +49,12 @@ export async function run({ orchestrator, host, signal }: Lab): Promise<BenchRow
     row({ name: 'exec round trip, REST', unit: 'ms', measured: rest, floor, floorIs }),
     row({ name: 'exec round trip, link alone', unit: 'ms', measured: link, floor, floorIs }),
   ]
+}
+
+async function overLink({ link }: BareRestore): Promise<void> {
+  const spec = { argv: ['true'], env: {}, cwd: '/workspace', user: 'agent' as const }
+  const { exit } = await link.exec(spec, { timeoutMs: TIMEOUT_MS })
+  if (exit.code !== 0) throw new Error('exec over the link failed')
 }
 
 /** One request, one JSON answer. */

@@ -81,9 +81,7 @@ describe('a prompt becomes a finished task in a real machine', () => {
 
   test('two tasks at once never mix events', async () => {
     const names = ['alpha', 'beta']
-    const tasks = await Promise.all(
-      names.map((name) => orchestrator.client.tasks.submit({ prompt: `say ${name}` })),
-    )
+    const tasks = await Promise.all(names.map((name) => orchestrator.client.tasks.submit({ prompt: `say ${name}` })))
     const logs = await Promise.all(tasks.map((task) => eventsOf(task.id)))
     for (const [index, events] of logs.entries()) {
       const mine = names[index] ?? ''
