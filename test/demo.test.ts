@@ -26,7 +26,7 @@ test('the demo shows a task in colour with its files, cost and times, says who p
     for (const file of ['primes.png', 'primes.py', 'report.md'])
       expect(stdout).toMatch(new RegExp(`(?:B|KiB)  ${file}`))
     expect(stdout).toMatch(/cost.*\$0\.\d{4}/)
-    expect(stdout).toMatch(/time.*kernel \d+\.\d s, agent \d+\.\d s.*agent run/)
+    expect(stdout).toMatch(/time.*vmm \d+\.\d s, .*agent \d+\.\d s.*agent run/)
     expect(processesNaming(home)).toEqual([])
   } finally {
     rmSync(home, { recursive: true, force: true })

@@ -27,7 +27,7 @@ test('a task started in the dashboard is watched live to its end: machine, think
     await page.getByTestId('live-dot').first().waitFor(PATIENCE)
     const taskUrl = page.url()
     await page.goto(`${orchestrator.url}/vms`)
-    await page.getByTestId('vm-row').filter({ hasText: 'kernel' }).waitFor(PATIENCE)
+    await page.getByTestId('vm-row').filter({ hasText: 'agent' }).waitFor(PATIENCE)
     await page.goto(taskUrl)
 
     for (const kind of ['thinking', 'text', 'tool-call', 'tool-result'])
