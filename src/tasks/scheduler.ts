@@ -57,15 +57,24 @@ export class Scheduler {
   admit(): void {
     for (let head = this.#queue[0]; head !== undefined && this.#fits(head); head = this.#queue[0]) {
       this.#queue.shift()
-      this.#running.set(head.id, head)
-      void this.#run(head.id)
+      this.#start(head)
     }
+  }
+
+  /** Takes up a task that runs already, whatever room there is: it counts as one that was admitted, and is run to its end. */
+  adopt(task: QueuedTask): void {
+    this.#start(task)
   }
 
   /** Admits nothing any more; returns the ids of those that run. */
   close(): string[] {
     this.#isClosed = true
     return [...this.#running.keys()]
+  }
+
+  #start(task: QueuedTask): void {
+    this.#running.set(task.id, task)
+    void this.#run(task.id)
   }
 
   async #run(id: string): Promise<void> {
