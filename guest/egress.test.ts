@@ -13,10 +13,13 @@ let host: TestHost
 let agent: TestAgent
 let gateway: Http2Server
 let connections: Socket[]
+/** Connections are taken, as a port of a machine is, but nobody speaks on them. */
+let isAway: boolean
 let answer: (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void
 
 beforeEach(async () => {
   connections = []
+  isAway = false
   gateway = createHttp2Server()
   gateway.on('sessionError', () => undefined)
   gateway.on('stream', (stream, headers) => {
@@ -24,7 +27,8 @@ beforeEach(async () => {
     answer(stream as ServerHttp2Stream, headers)
   })
   host = await startTestHost({}, (socket) => {
-    connections.push(socket)
+    connections.push(socket.on('error', () => undefined))
+    if (isAway) return
     startSession(socket, { deadlineMs: 10_000 }).then(
       () => gateway.emit('connection', socket),
       () => undefined,
@@ -50,6 +54,25 @@ async function ask(options: {
   const [response] = (await once(call, 'response')) as [IncomingMessage]
   return response
 }
+
+/** Cuts the way out, as a gateway that is killed does. */
+function cut(): void {
+  connections.at(-1)?.destroy()
+}
+
+/** Cuts it, and stays away until the function given back is called. */
+async function goAway(): Promise<() => void> {
+  const before = connections.length
+  isAway = true
+  cut()
+  await expect.poll(() => connections.length).toBeGreaterThan(before)
+  return () => {
+    isAway = false
+    cut()
+  }
+}
+
+const MODEL_POST = { method: 'POST', path: '/v1/messages' }
 
 async function openTunnel(authority: string): Promise<{ status: string; socket: Socket }> {
   const socket = connect(agent.proxyPort, '127.0.0.1').on('error', () => undefined)
@@ -211,4 +234,106 @@ test('large answers with a slow reader are held back, not lost', async () => {
   response.pause()
   await new Promise((resolve) => setTimeout(resolve, 300))
   expect((await buffer(response)).equals(content)).toBe(true)
+})
+
+test('while the gateway is away model requests, downloads and tunnels wait for it', async () => {
+  answer = (stream, headers) => {
+    stream.respond({ ':status': 200 })
+    if (headers[':method'] !== 'CONNECT') void text(stream).then((body) => stream.end(`${headers[':path']} ${body}`))
+  }
+  const comeBack = await goAway()
+  let answers = 0
+  const asked = [
+    ask({ port: agent.anthropicPort, ...MODEL_POST, body: Buffer.from('prompt') }),
+    ask({ port: agent.proxyPort, path: 'http://deb.example/a' }),
+  ].map(async (response) => text(await response).finally(() => (answers += 1)))
+  const tunnel = openTunnel('registry.example:443').finally(() => (answers += 1))
+  // Attempts to reach the gateway go on meanwhile.
+  const before = connections.length
+  cut()
+  await expect.poll(() => connections.length).toBeGreaterThan(before)
+  expect(answers).toBe(0)
+  comeBack()
+  expect(await Promise.all(asked)).toEqual(['/v1/messages prompt', '/a '])
+  expect((await tunnel).status).toBe('HTTP/1.1 200 Connection Established')
+})
+
+test('a model request of which the gateway had a part is sent again, whole, when it is back', async () => {
+  const bodies: Promise<string>[] = []
+  answer = (stream) => {
+    const body = text(stream).catch(() => 'cut')
+    bodies.push(body)
+    if (bodies.length === 1) return void stream.once('data', cut)
+    stream.respond({ ':status': 200 })
+    void body.then((sent) => stream.end(sent))
+  }
+  const headers = { 'content-length': '10' }
+  const call = request({ host: '127.0.0.1', agent: false, port: agent.anthropicPort, ...MODEL_POST, headers })
+  call.write('first')
+  await expect.poll(() => bodies.length).toBe(2)
+  call.end(' rest')
+  const [response] = (await once(call, 'response')) as [IncomingMessage]
+  expect(await text(response)).toBe('first rest')
+  expect(await Promise.all(bodies)).toEqual(['cut', 'first rest'])
+})
+
+test('a model request that the gateway had whole may be paid for: it is an error, not sent again', async () => {
+  let asked = 0
+  answer = (stream) => {
+    asked += 1
+    stream.resume().once('end', cut)
+  }
+  const response = await ask({ port: agent.anthropicPort, ...MODEL_POST, body: Buffer.from('prompt') })
+  expect([response.statusCode, asked]).toEqual([502, 1])
+  expect(await text(response)).toContain('The way out of this machine')
+  // The next one is none's business but its own.
+  answer = (stream) => {
+    stream.respond({ ':status': 200 })
+    stream.end('there')
+  }
+  expect(await text(await ask({ port: agent.anthropicPort, ...MODEL_POST, body: Buffer.from('prompt') }))).toBe('there')
+})
+
+test("what only asks is asked again, but not for ever; other servers' half requests are not", async () => {
+  let asked = 0
+  answer = (stream) => {
+    asked += 1
+    if (asked < 3) return cut()
+    stream.respond({ ':status': 200 })
+    stream.end('there')
+  }
+  const get = { port: agent.proxyPort, path: 'http://deb.example/a' }
+  expect(await text(await ask(get))).toBe('there')
+  asked = -10
+  expect((await ask(get)).statusCode).toBe(502)
+  expect(asked).toBe(-5)
+
+  asked = 0
+  const headers = { 'content-length': '10' }
+  const call = request({ host: '127.0.0.1', agent: false, ...get, method: 'POST', headers }).on(
+    'error',
+    () => undefined,
+  )
+  call.write('half')
+  const [response] = (await once(call, 'response')) as [IncomingMessage]
+  expect([response.statusCode, asked]).toEqual([502, 1])
+  call.destroy()
+})
+
+test('only so much of a body is kept for a second attempt', async () => {
+  let asked = 0
+  answer = (stream) => {
+    asked += 1
+    let bytes = 0
+    stream.on('data', (chunk: Buffer) => {
+      bytes += chunk.length
+      if (bytes > 1024 * 1024) cut()
+    })
+  }
+  const headers = { 'content-length': '3000000' }
+  const call = request({ host: '127.0.0.1', agent: false, port: agent.anthropicPort, ...MODEL_POST, headers })
+  call.on('error', () => undefined).write(randomBytes(2_000_000))
+  const [response] = (await once(call, 'response')) as [IncomingMessage]
+  expect([response.statusCode, asked]).toEqual([502, 1])
+  call.destroy()
 })

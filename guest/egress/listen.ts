@@ -6,7 +6,7 @@ import { forward, refuse, type Target } from './forward.ts'
 import type { EgressLink } from './session.ts'
 import { tunnel } from './tunnel.ts'
 
-/** Uploads may take as long as they take; clients keep connections longer than Node's default of 5 s, and race its end. */
+/** Uploads, and the wait for a way out before them, may take as long as they take; clients keep connections longer than Node's default of 5 s, and race its end. */
 const SETTINGS = { maxHeaderSize: 64 * 1024, requestTimeout: 0, keepAliveTimeout: 75_000 }
 
 /** What an ordinary proxy is asked for: an absolute `http:` URL. */

@@ -3,8 +3,13 @@ import type { Socket } from 'node:net'
 import { ANTHROPIC_AUTHORITY, MAX_CONCURRENT_STREAMS, WINDOW_BYTES } from '../../src/link/constants.ts'
 import { log } from '../log.ts'
 
-/** How long a request waits for the way out to come up, before it is answered with 504. Not counted while the way out is held. */
-const WAIT_MS = 30_000
+/**
+ * How long a request waits for the way out to come up, before it is answered with 504: the host's program may be restarted or upgraded
+ * meanwhile. Not counted while the way out is held. Other programs give up soon themselves.
+ */
+export const WAIT_MS = 2 * 60_000
+/** The same of a model request; less than the 10 minutes after which Claude Code gives one up. */
+export const MODEL_WAIT_MS = 9 * 60_000
 /** How long streams that were reset may take to end. */
 const RESET_MS = 1000
 
@@ -39,14 +44,14 @@ export class EgressLink {
   }
 
   /** The session, waiting for one if there is none or it is held; undefined when none comes in time. */
-  async session(): Promise<ClientHttp2Session | undefined> {
+  async session(waitMs: number): Promise<ClientHttp2Session | undefined> {
     // A clock that stands still while the machine is saved, and is not set.
-    let deadline = performance.now() + WAIT_MS
+    let deadline = performance.now() + waitMs
     while (this.#up === undefined) {
       const left = deadline - performance.now()
       if (left <= 0 && !this.#held) return undefined
       await this.#change(Math.max(left, 0))
-      if (this.#held) deadline = performance.now() + WAIT_MS
+      if (this.#held) deadline = performance.now() + waitMs
     }
     return this.#up
   }

@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream'
-import type { EgressLink } from './session.ts'
+import { WAIT_MS, type EgressLink } from './session.ts'
 
 const MAX_REASON_BYTES = 4096
 const REASONS: Record<number, string> = { 403: 'Forbidden', 502: 'Bad Gateway', 504: 'Gateway Timeout' }
@@ -18,7 +18,7 @@ function refuse(socket: Duplex, status: number, sentence: string): void {
 /** `CONNECT host:port` of a guest program: a stream to the gateway, which decides, and then bytes both ways. */
 export async function tunnel(link: EgressLink, authority: string, socket: Duplex, head: Buffer): Promise<void> {
   socket.on('error', () => undefined)
-  const session = await link.session()
+  const session = await link.session(WAIT_MS)
   if (socket.destroyed) return
   if (session === undefined) return refuse(socket, 504, 'The way out of this machine is not up.')
   const stream = link.open(session, { ':method': 'CONNECT', ':authority': authority }, { endStream: false })
