@@ -216,6 +216,7 @@ export async function compose(
     machines,
     access,
     async recover() {
+      await gateway.settle()
       const removed = await machines.reconcile()
       if (removed.length > 0)
         log.warn({ machines: removed }, 'removed machines of an orchestrator that did not stop in order')

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { Failure } from './errors.ts'
-import { TaskId } from './ids.ts'
+import { ModelRequestId, TaskId } from './ids.ts'
 import { TaskStatus } from './task.ts'
 import { TokenUsage } from './usage.ts'
 
@@ -61,9 +61,13 @@ export const TaskEvent = z.discriminatedUnion('type', [
   }),
   /** One model request, counted at the gateway. `costUsd` is null where the model has no known price. */
   event('usage', {
+    /** Each request has one event. Absent in events of older versions. */
+    requestId: ModelRequestId.optional(),
     model: z.string(),
     costUsd: z.number().nullable(),
     complete: z.boolean(),
+    /** Dollars that budgets are charged, where that is not the cost: see `docs/operations.md`, "Budgets and usage". */
+    chargedUsd: z.number().optional(),
     /** Dollars by which a budget is overspent with this request; absent where none is. */
     overBudgetUsd: z.number().optional(),
     ...TokenUsage.shape,

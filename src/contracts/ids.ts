@@ -18,9 +18,10 @@ export const MachineId = idSchema('vm')
 export const UserId = idSchema('u')
 export const KeyId = idSchema('k')
 export const UploadId = idSchema('w')
+export const ModelRequestId = idSchema('mr')
 
 /** 60 random bits after the prefix, e.g. `t_4k9d2m7q1xz0`. `x` is for execs, which have no schema of their own. */
-export function newId(prefix: 't' | 'vm' | 'u' | 'k' | 'w' | 'x'): string {
+export function newId(prefix: 't' | 'vm' | 'u' | 'k' | 'w' | 'mr' | 'x'): string {
   const bytes = randomBytes(LENGTH)
   return `${prefix}_${Array.from(bytes, (byte) => ALPHABET[byte & 31]).join('')}`
 }

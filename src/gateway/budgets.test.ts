@@ -86,6 +86,7 @@ test('near its limit a budget lets requests through one after the other instead 
   expect(session.totals().overBudgetReason).toBe(
     'The budget of this task is spent: $0.9600 of $0.95. Allow more (maxCostUsd).',
   )
+  await session.settled()
   expect(usages.at(-1)?.overBudgetUsd).toBeCloseTo(0.01, 6)
   expect(usages.filter((usage) => usage.overBudgetUsd !== undefined)).toHaveLength(1)
 })

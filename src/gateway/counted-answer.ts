@@ -10,16 +10,20 @@ import type { Meter } from './meter.ts'
 export class CountedAnswer extends Writable {
   readonly #stream: ServerHttp2Stream
   readonly #meter: Meter
+  readonly #onSeen: () => void
   #bytesLeft = COUNT_ON_BYTES
 
-  constructor(stream: ServerHttp2Stream, meter: Meter) {
+  /** `onSeen` is called when the meter has seen more. */
+  constructor(stream: ServerHttp2Stream, meter: Meter, onSeen: () => void) {
     super()
     this.#stream = stream
     this.#meter = meter
+    this.#onSeen = onSeen
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
     this.#meter.push(chunk)
+    this.#onSeen()
     const stream = this.#stream
     if (hasLeft(stream)) {
       this.#bytesLeft -= chunk.length

@@ -7,6 +7,7 @@ import { Budgets, NO_BUDGETS } from './budgets.ts'
 import type { CredentialSource } from './credentials.ts'
 import { limitLookups, systemResolve, type Resolve } from './dial.ts'
 import { Holds } from './holds.ts'
+import { Journal } from './journal.ts'
 import { Ledger } from './ledger.ts'
 import { levelsOf, type NetworkSettings } from './levels.ts'
 import { ModelUpstream } from './model.ts'
@@ -14,10 +15,11 @@ import { Policy } from './policy.ts'
 import { DEFAULT_LIMITS } from './limits.ts'
 import { PriceTable } from './price-table.ts'
 import { Session } from './session.ts'
+import { settleOnce } from './settlement.ts'
 import { Spending } from './spending.ts'
 import type { EgressContext, EgressSession, Gateway } from './types.ts'
 import { Upstreams, type UpstreamSet } from './upstreams/serve.ts'
-import { UsageRecords } from './usage-records.ts'
+import { recordsOf } from './usage-records.ts'
 import { Way } from './way.ts'
 
 export interface GatewayOptions {
@@ -49,7 +51,8 @@ export function createGateway(options: GatewayOptions): Gateway {
   const prices = new PriceTable(config.prices)
   const budgets = new Budgets(config.budgets ?? NO_BUDGETS, new Spending(database), now)
   const holds = new Holds(now)
-  const records = new UsageRecords(database)
+  const journal = new Journal(database)
+  const settle = settleOnce(database, options.log)
 
   function open(context: EgressContext): EgressSession {
     const { machineId, taskId, userId } = context
@@ -63,7 +66,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       taskIsTrusted: options.isTrusted(userId),
     })
     const policy = new Policy({ levels, packages: options.registries, isOwnAddress })
-    const ledger = new Ledger(context, { database, records, budgets, log, now })
+    const ledger = new Ledger(context, { database, journal, settle, budgets, log, now })
     const model = new ModelUpstream({
       url: config.anthropic.upstream,
       credential: {
@@ -81,5 +84,10 @@ export function createGateway(options: GatewayOptions): Gateway {
     return new Session({ model, upstreams, way, ledger, limits: config.limits ?? DEFAULT_LIMITS, log })
   }
 
-  return { open, credentialKind: (userId) => credentials.kind(userId) }
+  return {
+    settle,
+    recordsOf: (taskId) => recordsOf(database, taskId),
+    open,
+    credentialKind: (userId) => credentials.kind(userId),
+  }
 }

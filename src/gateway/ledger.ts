@@ -1,21 +1,34 @@
 import { addTokens, NO_TOKENS, type TokenUsage } from '../contracts/usage.ts'
 import type { Database } from '../store/database.ts'
+import { storing } from '../store/failures.ts'
 import type { Logger } from '../telemetry/types.ts'
-import type { Attribution } from './attribution.ts'
 import type { Budgets, Payer, Refusal } from './budgets.ts'
 import type { Charge } from './charge.ts'
+import type { Journal, Progress } from './journal.ts'
 import type { EgressContext, EgressSession, ModelUsage } from './types.ts'
-import type { UsageRecords } from './usage-records.ts'
+import { recordOf } from './usage-records.ts'
+
+export interface LedgerParts {
+  database: Database
+  journal: Journal
+  /** Resolves when what was left in the journal is counted. */
+  settle: () => Promise<void>
+  budgets: Budgets
+  log: Logger
+  now: () => Date
+}
 
 /** What one machine's task has spent on the model. */
 export class Ledger {
   readonly #context: EgressContext
   readonly #database: Database
-  readonly #records: UsageRecords
+  readonly #journal: Journal
+  readonly #settle: () => Promise<void>
   readonly #budgets: Budgets
   readonly #log: Logger
   readonly #now: () => Date
   readonly #payer: Payer & { userName: string }
+  readonly #open = new Set<Charge>()
   readonly #writes = new Set<Promise<void>>()
   #loaded: Promise<void> | undefined
   #tokens: TokenUsage = NO_TOKENS
@@ -24,13 +37,11 @@ export class Ledger {
   #requests = 0
   #overBudgetReason: string | undefined
 
-  constructor(
-    context: EgressContext,
-    parts: { database: Database; records: UsageRecords; budgets: Budgets; log: Logger; now: () => Date },
-  ) {
+  constructor(context: EgressContext, parts: LedgerParts) {
     this.#context = context
     this.#database = parts.database
-    this.#records = parts.records
+    this.#journal = parts.journal
+    this.#settle = parts.settle
     this.#budgets = parts.budgets
     this.#log = parts.log
     this.#now = parts.now
@@ -42,29 +53,53 @@ export class Ledger {
   async admit(charge: Charge, signal: AbortSignal): Promise<Refusal | undefined> {
     await this.#load()
     const refusal = await this.#budgets.admit(charge, this.#payer, signal)
-    if (refusal !== undefined) this.#overBudgetReason = refusal.reason
+    if (refusal === undefined) this.#open.add(charge)
+    else this.#overBudgetReason = refusal.reason
     return refusal
   }
 
-  /** More is known of what a request will cost. */
-  update(): void {
+  /** All of a request is known. Resolves when it is written down: to be awaited before all of it is sent. Rejects with `storage_failed`. */
+  async begin(charge: Charge): Promise<void> {
+    // An upstream may answer before it has read all, and that answer be over already.
+    if (!this.#open.has(charge)) throw new Error('The request has ended.')
     this.#budgets.update()
+    const { id, attribution, startedAt } = charge
+    const { userId, taskId, machineId } = this.#context
+    const { bytes, maxTokens } = charge.reader.facts()
+    await this.#journal.begin({
+      id,
+      userId,
+      taskId,
+      machineId,
+      ...attribution,
+      startedAt: startedAt.toISOString(),
+      requestBytes: bytes,
+      maxTokens: maxTokens === undefined ? null : Math.min(Math.ceil(maxTokens), Number.MAX_SAFE_INTEGER),
+      ...progressOf(charge),
+    })
   }
 
-  /** A request has ended, answered or not: what it cost is counted, reported and stored. */
-  finish(charge: Charge, attribution: Attribution): void {
+  /** More has been seen of a request's answer. */
+  note(charge: Charge): void {
+    this.#journal.note(charge.id, () => progressOf(charge))
+  }
+
+  /** A request has ended, answered or not: what it cost is counted at once, then stored, then reported. */
+  finish(charge: Charge): void {
     const at = this.#now()
     const usage = charge.usage()
-    const chargeUsd = usage === undefined ? 0 : charge.chargeUsd()
-    this.#chargedUsd += chargeUsd
-    const overBudgetUsd = this.#budgets.end(charge, chargeUsd, at)
-    if (usage === undefined) return
-    this.#tokens = addTokens(this.#tokens, usage)
-    this.#costUsd += usage.costUsd ?? 0
-    this.#requests += 1
-    if (overBudgetUsd > 0) this.#log.warn({ overBudgetUsd, model: usage.model }, 'A budget is overspent')
-    this.#context.onUsage?.(overBudgetUsd > 0 ? { ...usage, overBudgetUsd } : usage)
-    const write = this.#store(usage, { ...attribution, chargeUsd, at }).finally(() => this.#writes.delete(write))
+    this.#open.delete(charge)
+    const chargedUsd = usage?.chargedUsd ?? 0
+    this.#chargedUsd += chargedUsd
+    const overBudgetUsd = this.#budgets.end(charge, chargedUsd, at)
+    if (usage !== undefined) {
+      this.#tokens = addTokens(this.#tokens, usage)
+      this.#costUsd += usage.costUsd ?? 0
+      this.#requests += 1
+      if (overBudgetUsd > 0) this.#log.warn({ overBudgetUsd, model: usage.model }, 'A budget is overspent')
+    }
+    const counted = usage !== undefined && overBudgetUsd > 0 ? { ...usage, overBudgetUsd } : usage
+    const write = this.#store(charge, counted, at).finally(() => this.#writes.delete(write))
     this.#writes.add(write)
   }
 
@@ -96,6 +131,11 @@ export class Ledger {
   }
 
   async #read(): Promise<void> {
+    await this.#settle()
+    await storing("What was spent so far can't be read", () => this.#readSums())
+  }
+
+  async #readSums(): Promise<void> {
     const { userId, taskId } = this.#context
     const user = await this.#database.selectFrom('users').select('name').where('id', '=', userId).executeTakeFirst()
     if (user !== undefined) this.#payer.userName = user.name
@@ -124,29 +164,19 @@ export class Ledger {
     this.#requests = Number(sums.requests)
   }
 
-  async #store(usage: ModelUsage, more: Attribution & { chargeUsd: number; at: Date }): Promise<void> {
-    const { userId, taskId, machineId } = this.#context
-    const { model, costUsd, status, inputTokens, outputTokens, cacheReadTokens, cacheWriteTokens } = usage
-    const tokens = { inputTokens, outputTokens, cacheReadTokens, cacheWriteTokens }
-    const { sessionId, agentId, chargeUsd } = more
+  async #store({ id, attribution }: Charge, usage: ModelUsage | undefined, at: Date): Promise<void> {
     try {
-      await this.#records.add({
-        userId,
-        taskId,
-        machineId,
-        sessionId,
-        agentId,
-        at: more.at.toISOString(),
-        model,
-        ...tokens,
-        costUsd,
-        chargeUsd,
-        status,
-        complete: usage.complete ? 1 : 0,
-      })
+      await this.#journal.end(id, usage && recordOf(usage, { ...this.#context, ...attribution, at }))
     } catch (error) {
-      // The task's own total is not lost with it, and failing the task would not bring the record back.
-      this.#log.error({ err: error, taskId, model, costUsd }, 'A usage record was not stored')
+      // Failing the task would not bring the record back. Whatever can be told of it is in the journal, for the next start.
+      return this.#log.error({ err: error, ...usage }, 'A model request was counted, but could not be stored')
     }
+    if (usage !== undefined) this.#context.onUsage?.(usage)
   }
+}
+
+function progressOf(charge: Charge): Progress {
+  const { model, inputTokens, outputTokens, cacheReadTokens, cacheWriteTokens, costUsd, status } = charge.seen()
+  const tokens = { inputTokens, outputTokens, cacheReadTokens, cacheWriteTokens }
+  return { model, ...tokens, costUsd, chargeUsd: charge.mostUsd(), status }
 }

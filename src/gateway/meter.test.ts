@@ -56,7 +56,7 @@ test('a whole answer is counted; half of one is incomplete', () => {
 test('an unknown model has no price but is charged to a budget', () => {
   const meter = metered(sse({ ...START, message: { ...START.message, model: 'claude-next' } } as never, END, STOP), 99)
   expect(meter.usage()).toMatchObject({ model: 'claude-next', costUsd: null })
-  expect(meter.chargeUsd()).toBeGreaterThan(0)
+  expect(meter.chargedUsd()).toBeGreaterThan(0)
 })
 
 test('broken events and endless lines are passed over', () => {

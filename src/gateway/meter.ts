@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { ApiUsage, costOf, tokensOf } from './cost.ts'
 import type { PriceTable } from './price-table.ts'
 import { SseReader } from './sse.ts'
-import type { ModelUsage } from './types.ts'
+import type { AnswerUsage } from './types.ts'
 
 /** A whole answer larger than this is passed on but not counted; the API's own limits keep answers far below. */
 const MAX_JSON_BYTES = 16 * 1024 * 1024
@@ -28,7 +28,8 @@ const StreamEvent = z.discriminatedUnion('type', [
 
 /** Counts the tokens of one answer while its bytes pass by. Never throws: an answer that can't be read is merely incomplete. */
 export class Meter {
-  readonly #status: number
+  /** HTTP status of the answer. */
+  readonly status: number
   readonly #prices: PriceTable
   readonly #sse: SseReader | undefined
   #json: Buffer[] = []
@@ -36,11 +37,12 @@ export class Meter {
   #model = 'unknown'
   #usage: Record<string, unknown> = {}
   #deltaChars = 0
+  #hasBegun = false
   #complete = false
   #error: { type: string; message: string } | undefined
 
   constructor(status: number, contentType: string, prices: PriceTable) {
-    this.#status = status
+    this.status = status
     this.#prices = prices
     this.#sse = contentType.startsWith('text/event-stream') ? new SseReader((data) => this.#event(data)) : undefined
   }
@@ -67,8 +69,13 @@ export class Meter {
     return this.#error
   }
 
+  /** Whether the answer has named its model and the tokens of its prompt. */
+  get hasBegun(): boolean {
+    return this.#hasBegun
+  }
+
   /** What has been counted so far. */
-  usage(): ModelUsage {
+  usage(): AnswerUsage {
     const usage = this.#apiUsage()
     const price = this.#prices.find(this.#model)
     return {
@@ -76,13 +83,20 @@ export class Meter {
       ...tokensOf(usage),
       costUsd: price === undefined ? null : costOf(usage, price),
       complete: this.#complete,
-      status: this.#status,
+      status: this.status,
     }
   }
 
   /** What a budget is charged: like the cost, but a model without a known price is not free. */
-  chargeUsd(): number {
-    return costOf(this.#apiUsage(), this.#prices.charged(this.#model))
+  chargedUsd(): number {
+    return this.mostUsd(0)
+  }
+
+  /** The same of an answer that, unless it has ended, goes on to so many output tokens. */
+  mostUsd(outputTokens: number): number {
+    const usage = this.#apiUsage()
+    const most = this.#complete ? usage.output_tokens : Math.max(usage.output_tokens, outputTokens)
+    return costOf({ ...usage, output_tokens: most }, this.#prices.charged(this.#model))
   }
 
   /** Only the end of a stream names its output tokens, so an answer that was cut off is estimated from its text. */
@@ -93,6 +107,7 @@ export class Meter {
   }
 
   #start(message: z.infer<typeof Message>): void {
+    this.#hasBegun = true
     this.#model = message.model.slice(0, 200)
     this.#add(message.usage)
   }

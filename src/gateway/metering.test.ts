@@ -1,8 +1,6 @@
 import { once } from 'node:events'
-import type { ServerResponse } from 'node:http'
-import { text } from 'node:stream/consumers'
 import { expect, test } from 'vitest'
-import { openTestGateway, startUpstream } from './test-gateway.ts'
+import { openTestGateway, startHeldUpstream, startUpstream } from './test-gateway.ts'
 import { MODEL_REQUEST } from './test-guest.ts'
 import { createUsage } from './usage.ts'
 
@@ -20,22 +18,15 @@ const START = event({
 } as never)
 const END = event({ type: 'message_delta', usage: { output_tokens: 42 } } as never) + event({ type: 'message_stop' })
 
-/** An API whose answers the test writes itself. */
 async function openSilent(stack: AsyncDisposableStack) {
-  const asked: ServerResponse[] = []
-  const model = stack.use(
-    await startUpstream(async (request, response) => {
-      await text(request)
-      asked.push(response)
-    }),
-  )
+  const { url, asked } = stack.use(await startHeldUpstream())
   const next = async (count = 1) => {
     await expect.poll(() => asked.length).toBe(count)
     const response = asked.at(-1)
     if (response === undefined) throw new Error('nothing was asked')
     return response
   }
-  return { gateway: stack.use(await openTestGateway(model.url)), next }
+  return { gateway: stack.use(await openTestGateway(url)), next }
 }
 
 test('an answer whose guest has left before or after its begin is still read to its end and counted exactly', async () => {
@@ -72,6 +63,7 @@ test('an answer that never comes is counted at the upper bound: a token for thre
   expect((await cut).status).toBe(502)
   const inputTokens = Math.ceil(BODY.length / 3)
   const streamed = { model: 'claude-opus-5-5', inputTokens, outputTokens: 0, complete: false, status: 0 }
+  await session.settled()
   expect(usages).toMatchObject([{ ...streamed, costUsd: expect.closeTo((inputTokens * 4) / 1e6, 10) }])
 
   client.send(MODEL_REQUEST, BODY.replace('true', 'false'))
@@ -87,7 +79,7 @@ test('what was not sent whole, or was refused, costs nothing', async () => {
   const { gateway, next } = await openSilent(stack)
   const { session, guest, usages } = gateway.machine()
   const client = await guest()
-  const half = client.send(MODEL_REQUEST)
+  const half = client.http2.request(MODEL_REQUEST).on('error', () => undefined)
   half.write(BODY)
   half.close()
   const refused = client.ask(MODEL_REQUEST, BODY)

@@ -15,7 +15,7 @@ import { readError, type ModelError } from './model-error.ts'
 import { ModelEndpoint, type GuestRequest } from './model-endpoint.ts'
 import type { PriceTable } from './price-table.ts'
 import { holdOf, isRateLimit, type Hold } from './rate-limit.ts'
-import { BodyTooLargeError, cap, exchange, passAnswer, passHead, UpstreamError } from './relay.ts'
+import { atMost, BodyTooLargeError, exchange, holdEnd, passAnswer, passHead, tap, UpstreamError } from './relay.ts'
 import type { EgressContext } from './types.ts'
 
 /**
@@ -106,7 +106,7 @@ export class ModelUpstream {
     request: GuestRequest,
     credential: Credential | undefined,
   ): Promise<void> {
-    const body = request.method === 'POST' ? cap(MAX_MODEL_BODY_BYTES) : undefined
+    const body = request.method === 'POST' ? tap(atMost(MAX_MODEL_BODY_BYTES)) : undefined
     const response = await exchange(stream, this.#endpoint.request(request, credential), body)
     // Limits of what costs nothing are limits of its own: they hold nothing else.
     if ((response.statusCode ?? 502) >= 400) return this.#passError(stream, request, response, undefined)
@@ -115,10 +115,10 @@ export class ModelUpstream {
 
   /** What costs money: waits for its account and its budgets, and is counted whatever becomes of it. */
   async #serveMetered(stream: ServerHttp2Stream, request: GuestRequest): Promise<void> {
-    const { ledger, prices } = this.#options
+    const { ledger, prices, now } = this.#options
     using patience = new Patience(stream, this.#closed.signal)
     const credential = await this.#freeCredential(patience.guestThere)
-    const charge = new Charge(prices)
+    const charge = new Charge(prices, attributionOf(request.headers), now())
     const refusal = await ledger.admit(charge, patience.guestThere)
     if (refusal !== undefined)
       return this.#refuse(stream, { status: 402, type: 'billing_error', message: refusal.reason })
@@ -127,7 +127,7 @@ export class ModelUpstream {
       if (response.statusCode === 200) await this.#passCounted(stream, response, { charge, patience })
       else await this.#passUnbilled(stream, request, { response, charge, credential })
     } finally {
-      ledger.finish(charge, attributionOf(request.headers))
+      ledger.finish(charge)
     }
   }
 
@@ -148,10 +148,14 @@ export class ModelUpstream {
   ): Promise<IncomingMessage> {
     const outgoing = this.#endpoint.request(request, credential).once('finish', () => charge.sent())
     patience.over.addEventListener('abort', () => outgoing.destroy(), { once: true })
-    const body = cap(
-      MAX_MODEL_BODY_BYTES,
-      (chunk) => charge.reader.push(chunk),
-      () => this.#options.ledger.update(),
+    const check = atMost(MAX_MODEL_BODY_BYTES)
+    const body = holdEnd(
+      (chunk) => {
+        check(chunk)
+        charge.reader.push(chunk)
+      },
+      // What is not whole is not billed, so that this is early enough, and all that is to be written down has passed by.
+      () => this.#options.ledger.begin(charge),
     )
     // The API answers, and bills, what it was sent whole, whoever has left meanwhile.
     return exchange(stream, outgoing, body, () => outgoing.writableEnded)
@@ -172,7 +176,9 @@ export class ModelUpstream {
     charge.answered(meter)
     try {
       if (!hasLeft(stream)) passHead(stream, response, { method: 'POST', drop: isCookie })
-      await pipeline(response, new CountedAnswer(stream, meter), { signal: patience.over })
+      await pipeline(response, new CountedAnswer(stream, meter, () => this.#options.ledger.note(charge)), {
+        signal: patience.over,
+      })
       if (!hasLeft(stream)) endStream(stream)
     } finally {
       if (meter.error !== undefined) this.#options.context.onModelError?.({ status: 200, ...meter.error })
@@ -219,6 +225,9 @@ export class ModelUpstream {
 
   #answerFailure(stream: ServerHttp2Stream, error: unknown): void {
     if (error instanceof BodyTooLargeError) return answerApiError(stream, 413, 'request_too_large', error.message)
+    if (error instanceof VivariumError && error.code === 'storage_failed')
+      // Claude Code tries again after this one.
+      return this.#refuse(stream, { status: 529, type: 'overloaded_error', message: error.message })
     if (error instanceof VivariumError)
       return this.#refuse(stream, { status: 402, type: 'authentication_error', message: error.message })
     if (!(error instanceof UpstreamError) || hasLeft(stream)) throw error

@@ -2,6 +2,7 @@ import type { ClientRequest, IncomingMessage } from 'node:http'
 import type { OutgoingHttpHeaders, ServerHttp2Stream } from 'node:http2'
 import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
+import { callbackify } from 'node:util'
 import { endStream } from './answer.ts'
 import { endToEnd } from './headers.ts'
 import { IDLE_TIMEOUT_MS } from './limits.ts'
@@ -16,8 +17,8 @@ export class BodyTooLargeError extends Error {
   override readonly name = 'BodyTooLargeError'
 }
 
-/** A transform that shows every chunk to `onChunk` (which may throw) and the end to `onEnd`. */
-export function tap(onChunk: (chunk: Buffer) => void, onEnd?: () => void): Transform {
+/** A transform that shows every chunk to `onChunk`, which may throw. */
+export function tap(onChunk: (chunk: Buffer) => void): Transform {
   return new Transform({
     transform(chunk: Buffer, _encoding, done) {
       try {
@@ -27,21 +28,39 @@ export function tap(onChunk: (chunk: Buffer) => void, onEnd?: () => void): Trans
         done(error instanceof Error ? error : new Error(String(error)))
       }
     },
-    flush(done) {
-      onEnd?.()
-      done()
-    },
   })
 }
 
-/** Lets at most `maxBytes` pass, and shows them to `onChunk` and their end to `onEnd`. */
-export function cap(maxBytes: number, onChunk?: (chunk: Buffer) => void, onEnd?: () => void): Transform {
+/** Takes chunks, and throws BodyTooLargeError at the one with which there are more than `maxBytes`. */
+export function atMost(maxBytes: number): (chunk: Buffer) => void {
   let left = maxBytes
-  return tap((chunk) => {
+  return (chunk) => {
     left -= chunk.length
     if (left < 0) throw new BodyTooLargeError(`The request is larger than ${maxBytes} bytes.`)
-    onChunk?.(chunk)
-  }, onEnd)
+  }
+}
+
+/**
+ * The same as `tap`, but the last chunk passes only when `release` has resolved, which is called when the end of all has come: until
+ * then whoever is sent the bytes has no whole message.
+ */
+export function holdEnd(onChunk: (chunk: Buffer) => void, release: () => Promise<void>): Transform {
+  let last: Buffer | undefined
+  return new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      const before = last
+      last = chunk
+      try {
+        onChunk(chunk)
+        done(null, before)
+      } catch (error) {
+        done(error instanceof Error ? error : new Error(String(error)))
+      }
+    },
+    flush(done) {
+      callbackify(release)((error) => done(error, last))
+    },
+  })
 }
 
 /** Says whether a request goes on when its guest has left. */

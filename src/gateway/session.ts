@@ -88,6 +88,10 @@ export class Session implements EgressSession {
     return this.#ledger.totals()
   }
 
+  settled(): Promise<void> {
+    return this.#ledger.settled()
+  }
+
   async close(): Promise<void> {
     this.#closed = true
     this.#current.abort()

@@ -1,14 +1,15 @@
 /** For tests: a gateway before a scripted API, and machines on it with everything they report. */
 import { once } from 'node:events'
-import { createServer, type RequestListener } from 'node:http'
+import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { text } from 'node:stream/consumers'
 import { openDatabase, type Database } from '../store/database.ts'
 import { createLogger } from '../telemetry/logger.ts'
 import { vaultCredentials } from './credentials.ts'
 import { createGateway, type GatewayOptions } from './gateway.ts'
 import { connectGuest, type TestGuest } from './test-guest.ts'
 import { testSecrets } from './test-secrets.ts'
-import type { EgressContext, EgressSession, ModelUsage } from './types.ts'
+import type { EgressContext, EgressSession, Gateway, ModelUsage } from './types.ts'
 
 export interface TestMachine {
   session: EgressSession
@@ -23,15 +24,19 @@ export interface TestGateway extends AsyncDisposable {
   database: Database
   /** A machine; those of one user share a credential. */
   machine(context?: Partial<EgressContext>): TestMachine
+  gateway: Gateway
   /** Another gateway on the same store, as after a restart. */
   restart(): TestGateway
 }
 
-type Settings = Partial<GatewayOptions['config']> & { apiKey?: string; now?: () => Date }
+type Settings = Partial<GatewayOptions['config']> & { apiKey?: string; now?: () => Date; databasePath?: string }
 
-/** Opens a gateway whose model requests go to `url`. */
-export async function openTestGateway(url: string, settings: Settings = {}): Promise<TestGateway> {
-  const database = await openDatabase(':memory:')
+/** Opens a gateway whose model requests go to `url`. Its store is in memory unless it is given a path. */
+export async function openTestGateway(
+  url: string,
+  { databasePath = ':memory:', ...settings }: Settings = {},
+): Promise<TestGateway> {
+  const database = await openDatabase(databasePath)
   const gateway = gatewayOn(database, url, settings)
   return {
     ...gateway,
@@ -76,10 +81,28 @@ function gatewayOn(database: Database, url: string, { apiKey = 'sk-test', now, .
 
   return {
     database,
+    gateway,
     machine,
     restart: () => stack.use(gatewayOn(database, url, { apiKey, ...(now && { now }), ...config })),
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   }
+}
+
+/** An API whose answers the test writes itself, each once the whole request has come. */
+export async function startHeldUpstream() {
+  const asked: ServerResponse[] = []
+  /** Requests of which something has come. */
+  const begun: IncomingMessage[] = []
+  const upstream = await startUpstream(async (request, response) => {
+    begun.push(request)
+    try {
+      await text(request)
+      asked.push(response)
+    } catch {
+      // Broken off.
+    }
+  })
+  return { ...upstream, asked, begun }
 }
 
 /** An API of the test's own. */

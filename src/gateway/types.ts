@@ -2,14 +2,22 @@ import type { Duplex } from 'node:stream'
 import type { NetworkPolicy } from '../contracts/network.ts'
 import type { TokenUsage, UsageGrouping, UsageRow } from '../contracts/usage.ts'
 
-/** One model request, counted from its answer. `costUsd` is null where the model has no known price. */
-export interface ModelUsage extends TokenUsage {
+/** What an answer of the model has used. `costUsd` is null where the model has no known price. */
+export interface AnswerUsage extends TokenUsage {
   model: string
   costUsd: number | null
   /** False when the answer was cut off (the tokens seen so far are counted) or never came (they are estimated, at the upper bound). */
   complete: boolean
   /** HTTP status of the answer; 0 where none came. */
   status: number
+}
+
+/** One model request, counted. */
+export interface ModelUsage extends AnswerUsage {
+  /** Counted once, and stored under this id. */
+  requestId: string
+  /** What budgets are charged: more than the cost where that is not known, or nobody saw the answer's end. */
+  chargedUsd: number
   /** How far a budget is overspent with this, in dollars; absent where none is. */
   overBudgetUsd?: number
 }
@@ -35,6 +43,7 @@ export interface EgressContext {
   needsModel?: boolean
   /** Refuse the next model request once the task has spent this much, with 402 `billing_error`. */
   maxCostUsd: number | undefined
+  /** A request has been counted. Called when that is stored: whoever notes it elsewhere and is killed finds it by `recordsOf`. */
   onUsage?: (usage: ModelUsage) => void
   onEgress?: (decision: EgressDecision) => void
   /**
@@ -60,11 +69,27 @@ export interface EgressSession {
     overBudget: boolean
     overBudgetReason?: string
   }
+  /**
+   * Resolves when what the task has spent on earlier machines is known, and every request that has ended is stored and was told to
+   * `onUsage`. Never rejects.
+   */
+  settled(): Promise<void>
   /** Ends all traffic. Waits for usage of answers under way to be counted. Idempotent. */
   close(): Promise<void>
 }
 
 export interface Gateway {
+  /**
+   * Counts the model requests that an orchestrator which was killed had under way: as incomplete, with the tokens seen, charged with
+   * the most they can have cost. To be called before what they belong to goes on; until it has succeeded no request is let through.
+   * Idempotent. Rejects with `storage_failed`.
+   */
+  settle(): Promise<void>
+  /**
+   * What was counted of a task, the first request first: a task that is taken up again lacks the `usage` events of those whose
+   * `requestId` is not in its log.
+   */
+  recordsOf(taskId: string): Promise<ModelUsage[]>
   open(context: EgressContext): EgressSession
   /** Whether a user's model requests would carry a credential, and of which kind. */
   credentialKind(userId: string): 'api-key' | 'oauth' | undefined

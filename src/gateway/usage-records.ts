@@ -1,39 +1,48 @@
-import { setTimeout as sleep } from 'node:timers/promises'
-import type { Insertable } from 'kysely'
 import type { Database } from '../store/database.ts'
-import type { UsageRecordsTable } from '../store/tables.ts'
+import { storing } from '../store/failures.ts'
+import type { Attribution } from './attribution.ts'
+import type { UsageRecord } from './journal.ts'
+import type { EgressContext, ModelUsage } from './types.ts'
 
-/** Records wait so long for others, to be stored with one commit: each takes milliseconds in which nothing else is done. */
-const GATHER_MS = 50
-
-/** Rows of one statement: databases bound the values in it. */
-const MAX_ROWS = 500
-
-export type UsageRecord = Insertable<UsageRecordsTable>
-
-/** What the gateway counts, on its way into the store. */
-export class UsageRecords {
-  readonly #database: Database
-  #batch: { records: UsageRecord[]; stored: Promise<void> } | undefined
-
-  constructor(database: Database) {
-    this.#database = database
+/** The record that counts a request. */
+export function recordOf(
+  usage: ModelUsage,
+  { userId, taskId, machineId, sessionId, agentId, at }: EgressContext & Attribution & { at: Date },
+): UsageRecord {
+  const { requestId, model, inputTokens, outputTokens, cacheReadTokens, cacheWriteTokens } = usage
+  const { costUsd, chargedUsd, status, complete } = usage
+  return {
+    requestId,
+    userId,
+    taskId,
+    machineId,
+    sessionId,
+    agentId,
+    at: at.toISOString(),
+    model,
+    inputTokens,
+    outputTokens,
+    cacheReadTokens,
+    cacheWriteTokens,
+    costUsd,
+    chargeUsd: chargedUsd,
+    status,
+    complete: complete ? 1 : 0,
   }
+}
 
-  /** Resolves when the record is stored. */
-  add(record: UsageRecord): Promise<void> {
-    const full = this.#batch !== undefined && this.#batch.records.length >= MAX_ROWS
-    if (this.#batch === undefined || full) {
-      const records: UsageRecord[] = []
-      this.#batch = { records, stored: this.#storeSoon(records) }
-    }
-    this.#batch.records.push(record)
-    return this.#batch.stored
-  }
-
-  async #storeSoon(records: UsageRecord[]): Promise<void> {
-    await sleep(GATHER_MS)
-    if (this.#batch?.records === records) this.#batch = undefined
-    await this.#database.insertInto('usageRecords').values(records).execute()
-  }
+/** What a task's requests were counted as, the first one first. Those of versions without a journal, which have no id, are left out. */
+export async function recordsOf(database: Database, taskId: string): Promise<ModelUsage[]> {
+  const rows = await storing(`The usage of ${taskId} can't be read`, () =>
+    database
+      .selectFrom('usageRecords')
+      .where('taskId', '=', taskId)
+      .select(['requestId', 'model', 'inputTokens', 'outputTokens', 'cacheReadTokens', 'cacheWriteTokens'])
+      .select(['costUsd', 'chargeUsd', 'status', 'complete'])
+      .orderBy('id')
+      .execute(),
+  )
+  return rows.flatMap(({ requestId, chargeUsd, complete, ...usage }) =>
+    requestId === null ? [] : [{ requestId, ...usage, chargedUsd: chargeUsd, complete: complete === 1 }],
+  )
 }

@@ -15,11 +15,14 @@ function fakeGateway() {
   const closed = new Set<string>()
   const gateway: Gateway = {
     credentialKind: () => undefined,
+    settle: async () => {},
+    recordsOf: async () => [],
     open(context) {
       opened.push(context)
       return {
         accept: () => {},
         totals: () => ({ usage: NO_TOKENS, costUsd: 0, requests: 0, overBudget: false }),
+        settled: async () => {},
         close: async () => void closed.add(context.machineId),
       }
     },

@@ -9,6 +9,7 @@ export interface Tables {
   uploads: UploadsTable
   events: EventsTable
   machines: MachinesTable
+  modelRequests: ModelRequestsTable
   usageRecords: UsageRecordsTable
   secrets: SecretsTable
   masterKey: MasterKeyTable
@@ -121,8 +122,39 @@ export interface MachinesTable {
   keepUntil: string | null
 }
 
+/**
+ * The journal: every model request is written here before all of it is sent, and removed when `usageRecords` counts it. A row says
+ * at any time what the request is counted as if nothing more is ever learnt of it.
+ */
+export interface ModelRequestsTable {
+  id: string
+  userId: string
+  taskId: string | null
+  machineId: string
+  sessionId: string | null
+  agentId: string | null
+  startedAt: string
+  requestBytes: number
+  /** Most output tokens that it allows; null where it names none. */
+  maxTokens: number | null
+  model: string
+  /** Tokens seen so far; estimated as long as the answer has not named them. */
+  inputTokens: number
+  outputTokens: number
+  cacheReadTokens: number
+  cacheWriteTokens: number
+  /** Of the tokens above. Null where the model has no known price. */
+  costUsd: number | null
+  /** The most that it can have cost. */
+  chargeUsd: number
+  /** HTTP status of the answer; 0 as long as there is none. */
+  status: number
+}
+
 export interface UsageRecordsTable {
   id: Generated<number>
+  /** Which request of the journal it counts. Null in records of versions without one. */
+  requestId: string | null
   userId: string
   taskId: string | null
   machineId: string
@@ -134,7 +166,7 @@ export interface UsageRecordsTable {
   cacheWriteTokens: number
   /** Null where the model has no known price. */
   costUsd: number | null
-  /** What budgets are charged: the cost, and something also where that is unknown. */
+  /** What budgets are charged: the cost, something also where that is unknown, and the most it can be where nobody saw the end. */
   chargeUsd: Generated<number>
   status: number
   /** 0 when the answer was cut off, or never came. */

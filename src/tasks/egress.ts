@@ -79,15 +79,18 @@ export class Egress {
   }
 }
 
-function usageEvent({ model, costUsd, complete, overBudgetUsd, ...usage }: ModelUsage): NewEvent {
+/** The event that tells of a request which was counted. */
+function usageEvent(usage: ModelUsage): NewEvent {
+  const { requestId, model, costUsd, chargedUsd, complete, overBudgetUsd } = usage
   const { inputTokens, outputTokens, cacheReadTokens, cacheWriteTokens } = usage
-  const over = overBudgetUsd === undefined ? {} : { overBudgetUsd }
   return {
     type: 'usage',
+    requestId,
     model,
     costUsd,
+    ...(chargedUsd === costUsd ? {} : { chargedUsd }),
     complete,
-    ...over,
+    ...(overBudgetUsd === undefined ? {} : { overBudgetUsd }),
     inputTokens,
     outputTokens,
     cacheReadTokens,

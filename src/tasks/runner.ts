@@ -226,8 +226,9 @@ class TaskRun {
   async #leave({ machine, session, keepUntil }: Place): Promise<void> {
     const { keepVmSeconds } = this.#run.request
     const until = keepVmSeconds === undefined ? keepUntil : Date.now() + keepVmSeconds * 1000
-    this.#egress.end()
     if (until !== null && new Date(until).getTime() > Date.now() && !this.#lost.signal.aborted) {
+      await session.settled()
+      this.#egress.end()
       try {
         await this.#services.kept.keep(machine, new Date(until), session)
         await this.#egress.save(session)
@@ -244,6 +245,7 @@ class TaskRun {
       this.#services.log.error({ err: error, taskId: this.#run.id }, 'machine could not be removed')
     }
     await this.#egress.close(session)
+    this.#egress.end()
   }
 
   #wake(machine: Machine): Promise<void> {

@@ -5,6 +5,7 @@ import { extract } from 'tar-stream'
 import { afterEach, assert, beforeEach, expect, test } from 'vitest'
 import { agents } from '../agents/agents.ts'
 import { VivariumError } from '../contracts/errors.ts'
+import { newId } from '../contracts/ids.ts'
 import type { Task } from '../contracts/task.ts'
 import { openDatabase } from '../store/database.ts'
 import { FakeGuest } from './testing/fake-guest.ts'
@@ -302,7 +303,8 @@ test("a spent budget is its own status, and cost is the gateway's count", async 
     g.play = (process) => {
       const overBudgetReason = "ada's budget is spent"
       house.gateway.spent = { usage, costUsd: 0.5, requests: 1, overBudget: true, overBudgetReason }
-      const counted = { model: 'm', costUsd: 0.5, complete: true, status: 200, overBudgetUsd: 0.1 }
+      const answered = { requestId: newId('mr'), model: 'm', costUsd: 0.5, complete: true, status: 200 }
+      const counted = { ...answered, chargedUsd: 0.5, overBudgetUsd: 0.1 }
       house.gateway.sessions[0]?.onUsage?.({ ...usage, ...counted })
       process.print(claudeResult({ is_error: true, total_cost_usd: 7 }))
       process.end({ code: 1 })
@@ -327,7 +329,8 @@ test('two tasks at once never mix their events', async () => {
         process.print(`${taskId}\n`)
         const usage = { inputTokens: 1, outputTokens: 1, cacheReadTokens: 0, cacheWriteTokens: 0 }
         const session = house.gateway.sessions.find((context) => context.taskId === taskId)
-        session?.onUsage?.({ ...usage, model: taskId ?? '', costUsd: 0, complete: true, status: 200 })
+        const answered = { requestId: newId('mr'), costUsd: 0, chargedUsd: 0, complete: true, status: 200 }
+        session?.onUsage?.({ ...usage, ...answered, model: taskId ?? '' })
         await new Promise((resolve) => setImmediate(resolve))
       }
       process.end()

@@ -9,7 +9,7 @@ import { TaskRequest } from '../../contracts/task.ts'
 import type { TaskRequestInput } from '../../contracts/task.ts'
 import { NO_TOKENS } from '../../contracts/usage.ts'
 import type { EventLog, EventWriter } from '../../events/types.ts'
-import type { EgressContext, EgressSession, Gateway } from '../../gateway/types.ts'
+import type { EgressContext, EgressSession, Gateway, ModelUsage } from '../../gateway/types.ts'
 import type { Database } from '../../store/database.ts'
 import type { Logger } from '../../telemetry/types.ts'
 import type { TaskSettings } from '../settings.ts'
@@ -94,7 +94,18 @@ class FakeGateway implements Gateway {
   open(context: EgressContext) {
     this.sessions.push(context)
     this.openSessions += 1
-    return { accept: () => {}, totals: () => this.spent, close: async () => void (this.openSessions -= 1) }
+    return {
+      accept: () => {},
+      totals: () => this.spent,
+      settled: async () => {},
+      close: async () => void (this.openSessions -= 1),
+    }
+  }
+
+  async settle(): Promise<void> {}
+
+  async recordsOf(): Promise<ModelUsage[]> {
+    return []
   }
 
   credentialKind(): 'api-key' | 'oauth' | undefined {

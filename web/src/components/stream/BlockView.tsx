@@ -42,8 +42,10 @@ function LogLine({ block }: { block: BlockOf<'log'> }) {
 
 function UsageLine({ block: { event } }: { block: BlockOf<'usage'> }) {
   const cost = event.costUsd === null ? 'no known price' : usd(event.costUsd)
+  const charged = event.chargedUsd === undefined ? '' : `, budgets charged ${usd(event.chargedUsd)}`
   const input = event.inputTokens + event.cacheReadTokens + event.cacheWriteTokens
-  return `${event.model}: ${count(input)} in, ${count(event.outputTokens)} out, ${cost}${event.complete ? '' : ' (cut off)'}`
+  const end = event.complete ? '' : ' (cut off)'
+  return `${event.model}: ${count(input)} in, ${count(event.outputTokens)} out, ${cost}${charged}${end}`
 }
 
 function EgressLine({ block: { event } }: { block: BlockOf<'egress'> }) {
