@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { VivariumError } from '../contracts/errors.ts'
 import { storing } from '../store/failures.ts'
+import { crashPoint } from '../telemetry/crash-points.ts'
 import { checkKey, hasCode, hasFolders, makeFolders, orUndefined, syncFolder } from './tree.ts'
 import type { Blobs } from './types.ts'
 
@@ -33,7 +34,9 @@ export async function createDiskBlobs(dir: string): Promise<Blobs> {
       await using cleanup = new AsyncDisposableStack()
       cleanup.defer(() => rm(temporary, { force: true }))
       const size = await writeNew(temporary, key, body, options.maxBytes ?? Infinity)
+      crashPoint('blob staged')
       await storing(`"${key}" can't be stored`, () => moveTo(objects, key, temporary))
+      crashPoint('blob placed')
       return size
     },
 

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import type { GuestImage } from '../images/types.ts'
 import { startSessionEarly } from '../link/preamble.ts'
 import type { GuestLink } from '../link/types.ts'
+import { crashPoint } from '../telemetry/crash-points.ts'
 import type { Dependencies } from './dependencies.ts'
 import { EgressPort } from './egress-port.ts'
 import { makeFolders, makeRunFolder, removeFolders, type MachineFolders } from './folders.ts'
@@ -66,10 +67,12 @@ export class Housing implements AsyncDisposable {
   /** Writes a new machine down, then makes what it needs. What was made is removed where a step fails. */
   static async open(entry: NewJournalEntry, context: HousingContext): Promise<Housing> {
     const uid = await context.journal.add(entry)
+    crashPoint('machine journaled')
     await using opened = new AsyncDisposableStack()
     const housing = opened.use(new Housing(entry, uid, context, false))
     await makeFolders(housing.folders, uid)
     await housing.#listen()
+    crashPoint('machine folders made')
     opened.move()
     return housing
   }
@@ -99,12 +102,16 @@ export class Housing implements AsyncDisposable {
   /** Journals a VMM before its guest runs its first instruction. */
   async started(identity: ProcessIdentity): Promise<void> {
     this.#identity = identity
+    crashPoint('machine created')
     await this.#journal.setRunning(this.id, identity)
+    crashPoint('machine recorded')
   }
 
   /** Journals that the disk folder holds all of the machine, before its VMM goes. */
   async suspended(): Promise<void> {
+    crashPoint('suspend saved')
     await this.#journal.setSuspended(this.id)
+    crashPoint('suspend recorded')
   }
 
   /** The disk folder has another owner now. */
@@ -124,7 +131,9 @@ export class Housing implements AsyncDisposable {
     await killMachineProcesses({ id: this.id, identity: this.#identity, uid: this.#uid })
     const { runDir, diskDir } = this.folders
     await removeFolders(this.#keepsDisk ? [runDir] : [runDir, diskDir])
+    crashPoint('machine destroyed')
     await this.#journal.remove(this.id)
+    crashPoint('machine forgotten')
   }
 
   async #close(): Promise<void> {

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { VivariumError } from '../contracts/errors.ts'
 import type { Images } from '../images/types.ts'
+import { crashPoint } from '../telemetry/crash-points.ts'
 import type { Logger } from '../telemetry/types.ts'
 import { waitForAgent } from './agent-hello.ts'
 import { dependenciesOf, findChange, type Dependencies } from './dependencies.ts'
@@ -124,7 +125,9 @@ function restorer(context: StartContext, housing: Housing): HousedMachineParts['
     refuseChange(`Machine ${housing.id}`, housing.dependsOn, dependsOn)
     const saved: SavedMachine = { folder: housing.folders.diskDir, disk: 'own' }
     const spec = housing.spec({ ...parts, memory: 'anonymous' })
-    return engine.restore(spec, saved, (identity) => housing.started(identity), signal)
+    const vmm = await engine.restore(spec, saved, (identity) => housing.started(identity), signal)
+    crashPoint('resume taken')
+    return vmm
   }
 }
 

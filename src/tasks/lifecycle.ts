@@ -2,6 +2,7 @@ import type { TaskStatus } from '../contracts/task.ts'
 import { isFinal } from '../contracts/task.ts'
 import type { EventLog } from '../events/types.ts'
 import { NOBODY } from '../machines/types.ts'
+import { crashPoint } from '../telemetry/crash-points.ts'
 import { blobKeys } from './blob-keys.ts'
 import { KeptMachines } from './kept-machines.ts'
 import type { RunServices } from './run.ts'
@@ -156,8 +157,10 @@ export class Lifecycle implements AsyncDisposable {
     await this.#attempt(id, 'store how it ended', () =>
       store.update(id, { exitCode, result, turns, errorJson, waitingUntil: null }),
     )
+    crashPoint('ending stored')
     active.isSettling = true
     await this.#attempt(id, 'store its last event', () => events.append(id, [{ type: 'status', status, ...error }]))
+    crashPoint('last event stored')
     await this.#attempt(id, 'store its status', () =>
       store.update(id, { status, finishedAt: new Date().toISOString() }),
     )

@@ -3,6 +3,7 @@ import type { AgentJob, ConversationFiles } from '../agents/types.ts'
 import { toVivariumError } from '../contracts/errors.ts'
 import type { MachineInfo } from '../contracts/machine.ts'
 import type { Machine } from '../machines/types.ts'
+import { crashPoint } from '../telemetry/crash-points.ts'
 import { acquireMachine } from './acquire.ts'
 import type { Place } from './acquire.ts'
 import { runAgent } from './agent-run.ts'
@@ -210,9 +211,11 @@ class TaskRun {
     const transcriptPath = conversation && `${conversation.folder}/${conversation.transcript}`
     const collected = await collect({ taskId, link, blobs, settings, transcriptPath, signal: deadline() })
     const { files, patchBytes, problems, hasTranscript } = collected
+    crashPoint('results collected')
     await store.addFiles(taskId, files)
     // A conversation of which nothing was written has not begun: there is nothing to resume.
     await store.update(taskId, { patchBytes, ...(hasTranscript ? {} : { sessionId: null }) })
+    crashPoint('results recorded')
     for (const problem of problems) await this.#recorder.log('warn', problem, { code: 'results_incomplete' })
 
     const told = hasTranscript ? conversation : undefined

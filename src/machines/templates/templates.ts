@@ -4,6 +4,7 @@ import { VivariumError } from '../../contracts/errors.ts'
 import { DEFAULT_TEMPLATE, type Template, type TemplateRequest } from '../../contracts/template.ts'
 import { lockFile } from '../../files/lock.ts'
 import type { Images, Progress } from '../../images/types.ts'
+import { crashPoint } from '../../telemetry/crash-points.ts'
 import type { Logger } from '../../telemetry/types.ts'
 import { dependenciesOf } from '../dependencies.ts'
 import type { Engine, Templates } from '../types.ts'
@@ -227,7 +228,9 @@ export class TemplateService implements Templates, AsyncDisposable {
       await this.#limit(undefined)
       log.info({ ...facts, reason }, 'building a template')
       await bake({ folder, memoryMib, vcpus, memory, warm: settings.warm[name], exclude, progress, signal })
+      crashPoint('template saved')
       const { template, replaced } = await this.#store.publish(folder, key)
+      crashPoint('template placed')
       replaced.forEach((before) => this.#options.onWithdrawn(before))
       log.info({ ...facts, bytes: template.bytes }, 'template built')
       await this.#limit(template.folder)
