@@ -10,6 +10,9 @@ const MAX_CLIENT_MESSAGE_BYTES = 64 * 1024
 /** A large workspace over a slow line takes its time. */
 const REQUEST_TIMEOUT_MS = 3_600_000
 
+/** Connections that may wait to be accepted: readers of many tasks come back all at once after a restart. */
+const BACKLOG = 4096
+
 /** After this long without a byte the kernel asks whether a client is still there. */
 const TCP_KEEPALIVE_MS = 30_000
 
@@ -99,7 +102,7 @@ function bind(server: Server, { host, port }: { host: string; port: number }): P
       reject(new VivariumError(taken ? 'conflict' : 'setup_required', message, { cause: error }))
     }
     server.once('error', refused)
-    server.listen(port, bare(host), () => {
+    server.listen({ port, host: bare(host), backlog: BACKLOG }, () => {
       server.off('error', refused)
       const address = server.address()
       if (address !== null && typeof address === 'object') resolve(address)

@@ -1,14 +1,10 @@
 import { toProblem, type VivariumError } from '../contracts/errors.ts'
 
-/** One message: `data` is sent as JSON. */
-export interface SseEvent {
-  event?: string
-  id?: number
-  data: unknown
-}
+/** One message: `data` is sent as JSON, `json` is that already. */
+export type SseEvent = { event?: string; id?: number } & ({ data: unknown } | { json: Buffer })
 
 export interface SseOptions {
-  /** Between two signs of life while there is nothing to say, in ms. */
+  /** Between two signs of life, in ms. */
   heartbeatMs: number
   /** Aborted when the reader leaves: it must end `events`. */
   reader: AbortController
@@ -16,39 +12,37 @@ export interface SseOptions {
   onError(thrown: unknown): VivariumError
 }
 
-const encoder = new TextEncoder()
+const HEARTBEAT = Buffer.from(': heartbeat\n\n')
+const MESSAGE_END = Buffer.from('\n\n')
 
 /** A text/event-stream answer. Takes the next event only when the reader has room for it. */
 export function sseResponse(events: AsyncIterable<SseEvent>, options: SseOptions): Response {
   const iterator = events[Symbol.asyncIterator]()
-  let pending: Promise<IteratorResult<SseEvent>> | undefined
-
-  async function next(): Promise<{ text: string; done: boolean }> {
-    pending ??= iterator.next()
-    const result = await orHeartbeat(pending, options.heartbeatMs)
-    if (result === 'heartbeat') return { text: ': heartbeat\n\n', done: false }
-    pending = undefined
-    return result.done === true ? { text: '', done: true } : { text: format(result.value), done: false }
-  }
+  let heartbeat: NodeJS.Timeout | undefined
 
   const body = new ReadableStream<Uint8Array>({
     start(controller) {
       // The first byte leaves at once: clients and proxies give up on a server that stays silent.
-      controller.enqueue(encoder.encode('retry: 1000\n\n'))
+      controller.enqueue(Buffer.from('retry: 1000\n\n'))
+      heartbeat = setInterval(() => {
+        // A reader that has not taken what was said before has no room for signs of life.
+        if ((controller.desiredSize ?? 0) > 0) controller.enqueue(HEARTBEAT)
+      }, options.heartbeatMs)
     },
     async pull(controller) {
       try {
-        const { text, done } = await next()
-        if (done) controller.close()
-        else controller.enqueue(encoder.encode(text))
+        const result = await iterator.next()
+        if (options.reader.signal.aborted) return
+        if (result.done !== true) return controller.enqueue(format(result.value))
       } catch (thrown) {
         if (options.reader.signal.aborted) return
-        const data = toProblem(options.onError(thrown))
-        controller.enqueue(encoder.encode(format({ event: 'problem', data })))
-        controller.close()
+        controller.enqueue(format({ event: 'problem', data: toProblem(options.onError(thrown)) }))
       }
+      clearInterval(heartbeat)
+      controller.close()
     },
     cancel() {
+      clearInterval(heartbeat)
       options.reader.abort()
       iterator.return?.().catch(() => undefined) // nobody is left to be told
     },
@@ -62,19 +56,10 @@ export function sseResponse(events: AsyncIterable<SseEvent>, options: SseOptions
   })
 }
 
-async function orHeartbeat<Value>(pending: Promise<Value>, ms: number): Promise<Value | 'heartbeat'> {
-  const beat = Promise.withResolvers<'heartbeat'>()
-  const timer = setTimeout(() => beat.resolve('heartbeat'), ms)
-  try {
-    return await Promise.race([pending, beat.promise])
-  } finally {
-    clearTimeout(timer)
-  }
-}
-
-function format({ event, id, data }: SseEvent): string {
-  const head = `${event === undefined ? '' : `event: ${event}\n`}${id === undefined ? '' : `id: ${id}\n`}`
-  return `${head}data: ${JSON.stringify(data)}\n\n`
+function format({ event, id, ...rest }: SseEvent): Buffer {
+  const head = `${event === undefined ? '' : `event: ${event}\n`}${id === undefined ? '' : `id: ${id}\n`}data: `
+  const json = 'json' in rest ? rest.json : Buffer.from(JSON.stringify(rest.data))
+  return Buffer.concat([Buffer.from(head), json, MESSAGE_END])
 }
 
 /** Whether a request prefers a stream to one JSON answer. */

@@ -86,8 +86,8 @@ test('a WebSocket reader that takes nothing delays nobody, and still gets everyt
 test('what a slow WebSocket reader has not taken stays in the log, not in memory', async () => {
   const { id, log, services, say, finish, stream } = await setUp()
   let taken = 0
-  const follow = log.follow.bind(log)
-  services.events.follow = async function* (...args) {
+  const follow = log.followJson.bind(log)
+  services.events.followJson = async function* (...args) {
     for await (const event of follow(...args)) {
       taken += 1
       yield event

@@ -1,9 +1,9 @@
 import { WebSocket } from 'ws'
-import type { TaskEvent } from '../contracts/event.ts'
 import type { VivariumError } from '../contracts/errors.ts'
+import type { EventJson } from '../events/types.ts'
 
 /** What may wait in this process for a reader that is slow, in bytes. Beyond it the reader's cursor waits in the log. */
-export const HIGH_WATER_BYTES = 256 * 1024
+export const HIGH_WATER_BYTES = 64 * 1024
 
 /** Close codes (RFC 6455, 7.4.1 and the IANA registry). */
 export const CLOSE = { end: 1000, error: 1011, restart: 1012 } as const
@@ -25,7 +25,7 @@ export interface PumpOptions {
  */
 export async function pump(
   socket: WebSocket,
-  follow: (signal: AbortSignal) => AsyncIterable<TaskEvent>,
+  follow: (signal: AbortSignal) => AsyncIterable<EventJson>,
   options: PumpOptions,
 ): Promise<void> {
   const gone = new AbortController()
@@ -34,8 +34,8 @@ export async function pump(
   const heartbeat = setInterval(() => socket.ping(), options.heartbeatMs)
   try {
     let sent = Promise.resolve()
-    for await (const event of follow(gone.signal)) {
-      sent = send(socket, JSON.stringify(event))
+    for await (const { json } of follow(gone.signal)) {
+      sent = send(socket, json, { binary: false })
       if (socket.bufferedAmount > HIGH_WATER_BYTES) await sent
       else sent.catch(() => undefined) // the socket closed: its 'close' ends the loop
     }
@@ -51,9 +51,13 @@ export async function pump(
 }
 
 /** Resolves when the kernel has taken the message; rejects when the socket closes before. */
-export function send(socket: WebSocket, message: string | Buffer): Promise<void> {
+export function send(
+  socket: WebSocket,
+  message: string | Buffer,
+  options: { binary: boolean } = { binary: typeof message !== 'string' },
+): Promise<void> {
   return new Promise((resolve, reject) => {
-    socket.send(message, (error) => (error ? reject(error) : resolve()))
+    socket.send(message, options, (error) => (error ? reject(error) : resolve()))
   })
 }
 

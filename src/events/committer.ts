@@ -1,5 +1,7 @@
 import { setImmediate as yieldToOthers, setTimeout as sleep } from 'node:timers/promises'
+import { VivariumError } from '../contracts/errors.ts'
 import { storing } from '../store/failures.ts'
+import { crashPoint } from '../telemetry/crash-points.ts'
 import type { TaskStream } from './hub.ts'
 import type { Payloads, StagedPayload } from './payloads.ts'
 import type { EncodedEvent, EventRecord } from './record.ts'
@@ -107,29 +109,36 @@ export class Committer {
         records.map((record) => ({ taskId: append.stream.taskId, ...record })),
       )
       if (rows.length > 0) await this.#store.insert(rows)
+      crashPoint('events stored')
     } catch (error) {
       await this.#undo(placed)
       for (const { append } of placed) append.reject(error)
       return
     }
     for (const { append, records } of placed) {
-      const final = append.events.findIndex((event) => event.isFinal)
-      append.stream.publish(records, records[final]?.seq)
+      append.stream.publish(records, append.events.at(-1)?.isFinal === true ? records.at(-1)?.seq : undefined)
       append.resolve(append.stream.lastSeq)
     }
   }
 
-  /** Gives every event its seq and every large body its file. An append whose files fail is rejected alone. */
+  /** Gives every event its seq and every large body its file. An append that fails here is rejected alone. */
   async #place(batch: Append[]): Promise<Placed[]> {
     const placed: Placed[] = []
     const lastSeqs = new Map<TaskStream, number>()
+    const ended = new Set<TaskStream>()
     for (const append of batch) {
       const { stream, events } = append
+      const final = events.findIndex((event) => event.isFinal)
+      if (stream.finalSeq !== undefined || ended.has(stream) || (final !== -1 && final < events.length - 1)) {
+        append.reject(new VivariumError('conflict', `The log of ${stream.taskId} has its final event.`))
+        continue
+      }
       const lastSeq = lastSeqs.get(stream) ?? stream.lastSeq
       const records = events.map((event, index) => toRecord(event, lastSeq + 1 + index))
       try {
         await storing(`A large event of ${stream.taskId} can't be stored`, () => this.#placePayloads(append, records))
         lastSeqs.set(stream, lastSeq + records.length)
+        if (final !== -1) ended.add(stream)
         placed.push({ append, records })
       } catch (error) {
         append.reject(error)
@@ -141,7 +150,10 @@ export class Committer {
   async #placePayloads({ stream, events }: Append, records: EventRecord[]): Promise<void> {
     for (const [index, { staged }] of events.entries()) {
       const record = records[index]
-      if (staged !== undefined && record) await this.#payloads.place(staged, stream.taskId, record.seq)
+      if (staged === undefined || record === undefined) continue
+      crashPoint('payload staged')
+      await this.#payloads.place(staged, stream.taskId, record.seq)
+      crashPoint('payload placed')
     }
   }
 

@@ -1,60 +1,78 @@
 import { VivariumError } from '../contracts/errors.ts'
-import type { TaskEvent } from '../contracts/event.ts'
-import type { Hub, TaskStream } from './hub.ts'
-import { endsTask } from './record.ts'
+import type { Hub } from './hub.ts'
+import type { EventRecord } from './record.ts'
 import type { EventStore } from './store.ts'
 
-/** Records a reader takes at once: all that it holds in memory while it is slow. */
-const PAGE = 64
+/** What a reader takes at once, whichever comes first: all that it holds in memory while it is slow. */
+const PAGE_EVENTS = 64
+const PAGE_BYTES = 256 * 1024
 
-/** What `EventLog.follow` returns. Each iteration is a reader of its own. */
-export function follow(
-  { hub, store }: { hub: Hub; store: EventStore },
-  taskId: string,
-  from: number,
-  signal?: AbortSignal,
-): AsyncIterable<TaskEvent> {
+/** Who follows which task, from which seq on. */
+export interface Following {
+  hub: Hub
+  store: EventStore
+  taskId: string
+  from: number
+  signal: AbortSignal | undefined
+}
+
+/** What `EventLog.follow` returns: of each record what `toItem` makes of it. Each iteration is a reader of its own. */
+export function follow<Item>(
+  following: Following,
+  toItem: (record: EventRecord) => Promise<Item>,
+): AsyncIterable<Item, undefined> {
   return {
     [Symbol.asyncIterator]() {
       const left = new AbortController()
+      const { signal } = following
       const stop = signal === undefined ? left.signal : AbortSignal.any([signal, left.signal])
-      const events = readHeld(hub, store, taskId, from, stop)
+      const items = readHeld(following, toItem, stop)
       return {
-        next: () => events.next(),
+        next: () => items.next(),
         // A generator's own `return` waits for a `next` under way, and that may wait for an event that never comes.
         return: () => {
           left.abort()
-          return events.return(undefined)
+          return items.return(undefined)
         },
       }
     },
   }
 }
 
-async function* readHeld(hub: Hub, store: EventStore, taskId: string, from: number, stop: AbortSignal) {
+async function* readHeld<Item>(
+  { hub, store, taskId, from }: Following,
+  toItem: (record: EventRecord) => Promise<Item>,
+  stop: AbortSignal,
+): AsyncGenerator<Item, undefined> {
   using held = hub.hold(taskId)
-  await held.stream.load()
-  yield* readFrom(held.stream, store, from, stop)
-}
-
-async function* readFrom(stream: TaskStream, store: EventStore, from: number, stop: AbortSignal) {
+  const { stream } = held
+  await stream.load()
   let next = from
+  let pageEvents = PAGE_EVENTS
   while (!stop.aborted && !stream.closed) {
     if (stream.finalSeq !== undefined && next > stream.finalSeq) return
     if (next > stream.lastSeq) {
       await stream.changed(stop)
       continue
     }
-    const records = stream.recent(next, PAGE) ?? (await store.page(stream.taskId, next, PAGE))
-    if (records.length === 0 && !stream.closed) {
-      throw new VivariumError('storage_failed', `Events ${next} to ${stream.lastSeq} of ${stream.taskId} are missing.`)
+    const read = stream.recent(next, pageEvents) ?? (await store.page(taskId, next, pageEvents))
+    if (read.length === 0 && !stream.closed) {
+      throw new VivariumError('storage_failed', `Events ${next} to ${stream.lastSeq} of ${taskId} are missing.`)
     }
-    for (const record of records) {
+    const page = withinBytes(read)
+    // Large events are read in smaller numbers, so that few are read in vain.
+    pageEvents = Math.min(PAGE_EVENTS, 2 * page.length)
+    for (const record of page) {
       if (stop.aborted || stream.closed) return
-      const event = await store.event(stream.taskId, record)
-      yield event
-      if (endsTask(event)) return
+      yield await toItem(record)
       next = record.seq + 1
     }
   }
+}
+
+/** The first records, up to the one that reaches PAGE_BYTES. */
+function withinBytes(records: EventRecord[]): EventRecord[] {
+  let bytes = 0
+  const end = records.findIndex(({ bodyJson }) => (bytes += bodyJson.length) >= PAGE_BYTES)
+  return end === -1 ? records : records.slice(0, end + 1)
 }

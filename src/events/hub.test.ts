@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { Hub } from './hub.ts'
 import type { EventRecord } from './record.ts'
 
-const LIMITS = { maxEvents: 3, maxBytes: 100 }
+const LIMITS = { maxEvents: 3, maxBytes: 100, maxTotalBytes: 300 }
 const record = (seq: number, body = '{}'): EventRecord => ({
   seq,
   at: '',
@@ -29,6 +29,18 @@ test('memory is bounded by count and by bytes', () => {
   stream.publish([record(6, 'x'.repeat(101))], undefined)
   expect(stream.recent(6, 10)).toBeUndefined()
   expect(stream.lastSeq).toBe(6)
+})
+
+test('all tasks together stay within a bound: the one that was written to longest ago forgets first', () => {
+  const tasks = hub()
+  const [quiet, busy, other] = ['t_1', 't_2', 't_3'].map((id) => tasks.hold(id).stream)
+  const body = 'x'.repeat(90)
+  for (const stream of [busy, quiet, other, busy]) stream?.publish([record(stream.lastSeq + 1, body)], undefined)
+  expect(quiet?.recent(1, 10)).toHaveLength(1)
+  tasks.hold('t_4').stream.publish([record(1, 'x'.repeat(80))], undefined)
+  expect(quiet?.recent(1, 10)).toBeUndefined()
+  expect(quiet?.lastSeq).toBe(1)
+  for (const stream of [other, busy]) expect(stream?.recent(stream.lastSeq, 10)).toHaveLength(1)
 })
 
 test('a task is forgotten when it is final and nobody follows it', () => {

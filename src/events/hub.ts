@@ -1,16 +1,43 @@
 import type { EventRecord } from './record.ts'
 import type { LogPosition } from './store.ts'
 
-/** How much of each task's recent log stays in memory. */
+/** How much of the recent log stays in memory. */
 export interface HubLimits {
+  /** Of each task. */
   maxEvents: number
   maxBytes: number
+  /** Of all tasks together: bodies alone, which take as much again once somebody has read them. */
+  maxTotalBytes: number
+}
+
+/** Bounds what all streams keep together: the one that was written to longest ago forgets first. */
+class Memory {
+  readonly #maxBytes: number
+  /** In the order in which they were written to last. */
+  readonly #streams = new Set<TaskStream>()
+  #bytes = 0
+
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes
+  }
+
+  /** What a stream keeps has grown by `bytes`, perhaps less than 0. */
+  grew(stream: TaskStream, bytes: number): void {
+    this.#bytes += bytes
+    this.#streams.delete(stream)
+    if (stream.recentBytes > 0) this.#streams.add(stream)
+    for (const oldest of this.#streams) {
+      if (this.#bytes <= this.#maxBytes) return
+      oldest.forget()
+    }
+  }
 }
 
 /** What this process knows of one task's log: where it stands, its newest records, who waits for more. */
 export class TaskStream {
   readonly taskId: string
   readonly #limits: HubLimits
+  readonly #memory: Memory
   readonly #load: (taskId: string) => Promise<LogPosition>
   readonly #waiting = new Set<() => void>()
   #recent: EventRecord[] = []
@@ -24,9 +51,10 @@ export class TaskStream {
   /** Settles when the newest append has; never rejects. */
   settled: Promise<void> = Promise.resolve()
 
-  constructor(taskId: string, limits: HubLimits, load: (taskId: string) => Promise<LogPosition>) {
+  constructor(taskId: string, limits: HubLimits, memory: Memory, load: (taskId: string) => Promise<LogPosition>) {
     this.taskId = taskId
     this.#limits = limits
+    this.#memory = memory
     this.#load = load
   }
 
@@ -36,6 +64,11 @@ export class TaskStream {
 
   get finalSeq(): number | undefined {
     return this.#position.finalSeq
+  }
+
+  /** Bytes of bodies kept in memory. */
+  get recentBytes(): number {
+    return this.#recentBytes
   }
 
   /** Whether readers should leave: the task was removed or the log closed. */
@@ -62,13 +95,21 @@ export class TaskStream {
   /** Learns it anew: after a commit whose outcome is not known. */
   async reload(): Promise<void> {
     this.#position = await this.#load(this.taskId)
+    this.forget()
+    this.#wake()
+  }
+
+  /** Keeps nothing in memory: readers find it in the log. */
+  forget(): void {
+    const bytes = this.#recentBytes
     this.#recent = []
     this.#recentBytes = 0
-    this.#wake()
+    this.#memory.grew(this, -bytes)
   }
 
   /** Takes records that have become durable, the next ones in order, and wakes who waits for them. */
   publish(records: EventRecord[], finalSeq: number | undefined): void {
+    const before = this.#recentBytes
     for (const record of records) {
       this.#recent.push(record)
       this.#recentBytes += Buffer.byteLength(record.bodyJson)
@@ -77,6 +118,7 @@ export class TaskStream {
     while (this.#recent.length > this.#limits.maxEvents || this.#recentBytes > this.#limits.maxBytes) {
       this.#recentBytes -= Buffer.byteLength(this.#recent.shift()?.bodyJson ?? '')
     }
+    this.#memory.grew(this, this.#recentBytes - before)
     this.#wake()
   }
 
@@ -116,10 +158,12 @@ export class TaskStream {
 export class Hub {
   readonly #streams = new Map<string, { stream: TaskStream; holders: number }>()
   readonly #limits: HubLimits
+  readonly #memory: Memory
   readonly #load: (taskId: string) => Promise<LogPosition>
 
   constructor(limits: HubLimits, load: (taskId: string) => Promise<LogPosition>) {
     this.#limits = limits
+    this.#memory = new Memory(limits.maxTotalBytes)
     this.#load = load
   }
 
@@ -130,7 +174,10 @@ export class Hub {
 
   /** The task's stream, kept until the returned hold is disposed. */
   hold(taskId: string): { stream: TaskStream } & Disposable {
-    const held = this.#streams.get(taskId) ?? { stream: new TaskStream(taskId, this.#limits, this.#load), holders: 0 }
+    const held = this.#streams.get(taskId) ?? {
+      stream: new TaskStream(taskId, this.#limits, this.#memory, this.#load),
+      holders: 0,
+    }
     this.#streams.set(taskId, held)
     held.holders += 1
     let isHeld = true
@@ -139,8 +186,8 @@ export class Hub {
       [Symbol.dispose]: () => {
         if (isHeld) held.holders -= 1
         isHeld = false
-        const forget = held.holders === 0 && held.stream.isForgettable
-        if (forget && this.#streams.get(taskId) === held) this.#streams.delete(taskId)
+        const isOver = held.holders === 0 && held.stream.isForgettable
+        if (isOver && this.#streams.get(taskId) === held) this.#forget(taskId)
       },
     }
   }
@@ -148,7 +195,7 @@ export class Hub {
   /** Lets the task's readers go and forgets it. */
   drop(taskId: string): void {
     this.#streams.get(taskId)?.stream.close()
-    this.#streams.delete(taskId)
+    this.#forget(taskId)
   }
 
   /** Resolves when every append taken so far has ended, well or not. */
@@ -158,5 +205,10 @@ export class Hub {
 
   close(): void {
     for (const taskId of this.#streams.keys()) this.drop(taskId)
+  }
+
+  #forget(taskId: string): void {
+    this.#streams.get(taskId)?.stream.forget()
+    this.#streams.delete(taskId)
   }
 }

@@ -256,6 +256,50 @@ test('following from beyond the end of a finished task ends at once', async () =
   expect(seqs(await collect(restarted.follow(taskId, 2)))).toEqual([2])
 })
 
+test("nothing follows a task's final event, in the same transaction, later, or after a restart", async () => {
+  const taskId = newId('t')
+  const refused = { code: 'conflict' }
+  {
+    await using log = await open()
+    await expect(log.append(taskId, [FINAL, text('late')])).rejects.toMatchObject(refused)
+    const outcomes = await Promise.allSettled([
+      log.append(taskId, [text('one'), FINAL]),
+      log.append(taskId, [text('late')]),
+    ])
+    expect(outcomes).toMatchObject([
+      { status: 'fulfilled', value: 2 },
+      { status: 'rejected', reason: refused },
+    ])
+    await expect(log.append(taskId, [FINAL])).rejects.toMatchObject(refused)
+  }
+  await using log = await open()
+  await expect(log.append(taskId, [FINAL])).rejects.toMatchObject(refused)
+  expect(texts(await log.read(taskId, 1, 10))).toEqual(['one', 'status'])
+})
+
+test('readers are sent the JSON of the very same events, encoded once for all of them', async () => {
+  await using log = await open()
+  const taskId = newId('t')
+  const huge = 'é\u0000"\n'.repeat(100_000)
+  const readers = [1, 2].map(() => Array.fromAsync(log.followJson(taskId, 1)))
+  // An event without a body of its own, quotes in one, and one that lies beside the log.
+  await log.append(taskId, [{ type: 'status', status: 'queued' }, text('"quoted"'), text(huge), FINAL])
+  const [one = [], other = []] = await Promise.all(readers)
+  const events = await collect(log.follow(taskId, 1))
+  expect(one.map(({ json }) => json.toString())).toEqual(events.map((event) => JSON.stringify(event)))
+  expect(one.map(({ seq }) => seq)).toEqual(upTo(4))
+  expect(one[1]?.json).toBe(other[1]?.json)
+})
+
+test('a reader of large events reads them in small numbers, and misses none', async () => {
+  await using log = await open({ maxEvents: 1 })
+  const taskId = newId('t')
+  const sizes = [10, 60_000, 60_000, 60_000, 60_000, 60_000, 60_000, 60_000, 60_000, 60_000, 60_000, 10, 10]
+  await log.append(taskId, [...sizes.map((size) => text('x'.repeat(size))), FINAL])
+  const lengths = (await collect(log.follow(taskId, 1))).map((event) => (event.type === 'text' ? event.text.length : 0))
+  expect(lengths).toEqual([...sizes, 0])
+})
+
 test('a reader leaves when its signal aborts or it is returned while it waits', async () => {
   await using log = await open()
   const taskId = newId('t')

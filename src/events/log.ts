@@ -23,6 +23,7 @@ const MIB = 1024 * 1024
 const DEFAULTS = {
   maxEvents: 1000,
   maxBytes: 8 * MIB,
+  maxTotalBytes: 64 * MIB,
   windowMs: 2,
   maxBatchBytes: 4 * MIB,
   maxBatchEvents: 1000,
@@ -91,7 +92,13 @@ export async function openEventLog(options: EventLogOptions): Promise<EventLog> 
   return {
     append,
     read,
-    follow: (taskId, from, signal) => follow({ hub, store }, taskId, from, signal),
+    follow: (taskId, from, signal) =>
+      follow({ hub, store, taskId, from, signal }, (record) => store.event(taskId, record)),
+    followJson: (taskId, from, signal) =>
+      follow({ hub, store, taskId, from, signal }, async (record) => ({
+        seq: record.seq,
+        json: await store.json(taskId, record),
+      })),
     async remove(taskId) {
       using held = hub.hold(taskId)
       await held.stream.settled

@@ -39,6 +39,12 @@ export function decodeEvent(taskId: string, record: EventRecord, body: string): 
   return { seq, taskId, at, type, ...(JSON.parse(body) as object) } as TaskEvent
 }
 
+/** The JSON text of the same event, as `JSON.stringify` would write it: what readers are sent, without parsing what is JSON already. */
+export function eventJson(taskId: string, { seq, at, type }: EventRecord, body: string): string {
+  const envelope = JSON.stringify({ seq, taskId, at, type })
+  return body === '{}' ? envelope : `${envelope.slice(0, -1)},${body.slice(1)}`
+}
+
 /** Whether nothing of the task follows this event. */
 export function endsTask(event: NewEvent | TaskEvent): boolean {
   return event.type === 'status' && isFinal(event.status)

@@ -2,7 +2,7 @@ import type { TaskEvent } from '../contracts/event.ts'
 import type { Database } from '../store/database.ts'
 import { storing } from '../store/failures.ts'
 import type { Payloads } from './payloads.ts'
-import { decodeEvent, endsTask, type EventRecord } from './record.ts'
+import { decodeEvent, endsTask, eventJson, type EventRecord } from './record.ts'
 
 /** Where a task's log stands. */
 export interface LogPosition {
@@ -19,6 +19,8 @@ export interface EventStore {
   page(taskId: string, from: number, limit: number): Promise<EventRecord[]>
   /** The event of a record; reads its body from beside the log if it lies there. */
   event(taskId: string, record: EventRecord): Promise<TaskEvent>
+  /** The same as JSON in UTF-8. Encoded once for each record that lies in the log itself. */
+  json(taskId: string, record: EventRecord): Promise<Buffer>
   /** Stores records of any number of tasks in one transaction. */
   insert(records: (EventRecord & { taskId: string })[]): Promise<void>
   remove(taskId: string): Promise<void>
@@ -35,28 +37,36 @@ export function createEventStore(database: Database, payloads: Payloads): EventS
   const rows = (taskId: string) =>
     database.selectFrom('events').where('taskId', '=', taskId).select(['seq', 'at', 'type', 'bodyJson', 'payloadBytes'])
 
+  const encoded = new WeakMap<EventRecord, Buffer>()
+
   const event = async (taskId: string, record: EventRecord) => {
     const body = record.payloadBytes === null ? record.bodyJson : await payloads.read(taskId, record.seq)
     return decodeEvent(taskId, record, body)
+  }
+
+  const json = async (taskId: string, record: EventRecord) => {
+    // A large body is only held while it is sent.
+    if (record.payloadBytes !== null)
+      return Buffer.from(eventJson(taskId, record, await payloads.read(taskId, record.seq)))
+    const bytes = encoded.get(record) ?? Buffer.from(eventJson(taskId, record, record.bodyJson))
+    encoded.set(record, bytes)
+    return bytes
   }
 
   return {
     position: (taskId) =>
       storing(`The events of ${taskId} can't be read`, async () => {
         const last = await rows(taskId).orderBy('seq', 'desc').limit(1).executeTakeFirst()
-        const status = await rows(taskId)
-          .where('type', '=', 'status')
-          .orderBy('seq', 'desc')
-          .limit(1)
-          .executeTakeFirst()
-        const ended = status !== undefined && endsTask(await event(taskId, status))
-        return { lastSeq: last?.seq ?? 0, finalSeq: ended ? status.seq : undefined }
+        // Nothing follows a final event: the last one tells, however long the log is.
+        const ended = last?.type === 'status' && endsTask(await event(taskId, last))
+        return { lastSeq: last?.seq ?? 0, finalSeq: ended ? last.seq : undefined }
       }),
     page: (taskId, from, limit) =>
       storing(`The events of ${taskId} can't be read`, () =>
         rows(taskId).where('seq', '>=', from).orderBy('seq').limit(limit).execute(),
       ),
     event: (taskId, record) => storing(`Event ${record.seq} of ${taskId} can't be read`, () => event(taskId, record)),
+    json: (taskId, record) => storing(`Event ${record.seq} of ${taskId} can't be read`, () => json(taskId, record)),
     insert: (records) =>
       storing("Events can't be stored", () =>
         database.transaction().execute(async (trx) => {

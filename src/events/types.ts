@@ -1,5 +1,12 @@
 import type { NewEvent, TaskEvent } from '../contracts/event.ts'
 
+/** An event as it is sent to readers. */
+export interface EventJson {
+  seq: number
+  /** The event as JSON in UTF-8, encoded once for all who follow the task: not to be changed. */
+  json: Buffer
+}
+
 /**
  * The append-only log of a task's events, the truth about what happened. An event is stored before anyone sees it.
  */
@@ -7,7 +14,8 @@ export interface EventLog extends AsyncDisposable {
   /**
    * Appends events of one task in order; resolves with the seq of the last one when they are durable (group commit:
    * appends of many tasks within a few milliseconds share one transaction). Rejects with `storage_failed`, and with
-   * `guest_misbehaved` when an event can't be written as JSON; then none of `events` is in the log.
+   * `guest_misbehaved` when an event can't be written as JSON; then none of `events` is in the log. After its final `status`
+   * event a task's log takes no more (`conflict`).
    *
    * Calls keep their order also when they are not awaited. Awaiting is what holds a writer back when the disk is slow:
    * the log takes what it is given, so what waits in memory is what its callers have not awaited.
@@ -25,6 +33,8 @@ export interface EventLog extends AsyncDisposable {
    * Never holds a task back: a reader that falls behind the hub's memory reads the log instead.
    */
   follow(taskId: string, from: number, signal?: AbortSignal): AsyncIterable<TaskEvent>
+  /** The same, for who only passes events on. */
+  followJson(taskId: string, from: number, signal?: AbortSignal): AsyncIterable<EventJson>
   /** Forgets all events of a task. */
   remove(taskId: string): Promise<void>
 }

@@ -19,6 +19,9 @@ export interface Keys {
 }
 
 export function createKeys(database: Database): Keys {
+  /** When the use of a key was noted last, in ms: many requests come at once, and read the row before the first has written it. */
+  const noted = new Map<string, number>()
+
   return {
     create: (userId, label) =>
       database.transaction().execute(async (trx) => {
@@ -36,18 +39,21 @@ export function createKeys(database: Database): Keys {
 
     async remove(id) {
       const result = await database.deleteFrom('apiKeys').where('id', '=', id).executeTakeFirst()
+      noted.delete(id)
       if (result.numDeletedRows === 1n) return
       throw new VivariumError('not_found', `There is no API key ${id}.`, { field: 'id' })
     },
 
     async touch(id, lastUsedAt) {
       const now = Date.now()
-      if (lastUsedAt !== null && Math.abs(now - Date.parse(lastUsedAt)) < TOUCH_INTERVAL_MS) return
+      const before = noted.get(id) ?? (lastUsedAt === null ? -Infinity : Date.parse(lastUsedAt))
+      if (Math.abs(now - before) < TOUCH_INTERVAL_MS) return
+      noted.set(id, now)
       const used = { lastUsedAt: new Date(now).toISOString() }
       try {
         await database.updateTable('apiKeys').set(used).where('id', '=', id).execute()
       } catch {
-        // On a full disk people must still get in, to make room; the note is made at the next use.
+        // On a full disk people must still get in, to make room; the note is made at a later use.
       }
     },
   }

@@ -74,15 +74,16 @@ export class TaskStore {
     return toTask(row, await this.files(id))
   }
 
-  /** Rejects with `not_found` unless the task is `userId`'s. */
-  async require(userId: string, id: string): Promise<void> {
+  /** The status of a task of `userId`'s; `not_found` where there is none. */
+  async require(userId: string, id: string): Promise<TaskStatus> {
     const row = await this.#database
       .selectFrom('tasks')
-      .select('id')
+      .select('status')
       .where('id', '=', id)
       .where('userId', '=', userId)
       .executeTakeFirst()
     if (row === undefined) throw noTask(id)
+    return TaskStatus.parse(row.status)
   }
 
   /** A task of `userId` to go on from; `not_found` where there is none. */

@@ -1,9 +1,10 @@
 import type { Readable } from 'node:stream'
 import { VivariumError } from '../contracts/errors.ts'
 import { newId } from '../contracts/ids.ts'
-import type { ForkRequest, ResultFile, Task, TaskQuery, TaskRequest, Upload } from '../contracts/task.ts'
+import type { ForkRequest, ResultFile, Task, TaskQuery, TaskRequest, TaskStatus, Upload } from '../contracts/task.ts'
 import { isFinal } from '../contracts/task.ts'
 import type { Database } from '../store/database.ts'
+import { crashPoint } from '../telemetry/crash-points.ts'
 import { packResults } from './archive.ts'
 import { blobKeys } from './blob-keys.ts'
 import { followUp, forkRequest } from './follow-up.ts'
@@ -71,7 +72,9 @@ class TaskService implements Tasks {
       return other
     }
     undo.move()
+    crashPoint('task stored')
     await this.#lifecycle.enqueue(task)
+    crashPoint('task queued')
     return this.get(userId, id)
   }
 
@@ -100,6 +103,11 @@ class TaskService implements Tasks {
   async get(userId: string, id: string): Promise<Task> {
     await this.#lifecycle.settled()
     return this.#store.get(userId, id)
+  }
+
+  async statusOf(userId: string, id: string): Promise<TaskStatus> {
+    await this.#lifecycle.settled()
+    return this.#store.require(userId, id)
   }
 
   async list(userId: string, query: TaskQuery): Promise<{ items: Task[]; nextCursor?: string }> {

@@ -61,11 +61,11 @@ export function eventRoutes(services: ApiServices, options: ApiOptions) {
 
   /** Whether there is nothing to come: a log that was closed under a reader ends too, but is to be asked again. */
   async function isOver(userId: string, taskId: string): Promise<boolean> {
-    return isFinal((await tasks.get(userId, taskId)).status)
+    return isFinal(await tasks.statusOf(userId, taskId))
   }
 
   async function* sse(userId: string, taskId: string, from: number, signal: AbortSignal): AsyncGenerator<SseEvent> {
-    for await (const event of log.follow(taskId, from, signal)) yield { id: event.seq, data: event }
+    for await (const { seq, json } of log.followJson(taskId, from, signal)) yield { id: seq, json }
     if (!signal.aborted && (await isOver(userId, taskId))) yield { event: 'end', data: {} }
   }
 
@@ -73,7 +73,7 @@ export function eventRoutes(services: ApiServices, options: ApiOptions) {
     const { id } = c.req.valid('param')
     const query = c.req.valid('query')
     const userId = c.get('user').id
-    await tasks.get(userId, id)
+    await tasks.statusOf(userId, id)
     if (!wantsSse(c.req.header('accept'))) return c.json(await page(id, query.from, query.limit), 200)
     const lastSeen = c.req.valid('header')['last-event-id']
     const reader = new AbortController()
@@ -91,11 +91,11 @@ export function eventRoutes(services: ApiServices, options: ApiOptions) {
     upgradeWebSocket(async (c) => {
       const userId: string = c.get('user').id
       const { id, from } = parseStream(c.req.param('id'), c.req.query('from'))
-      await tasks.get(userId, id)
+      await tasks.statusOf(userId, id)
       return {
         onOpen(_event, { raw }) {
           if (!(raw instanceof WebSocket)) throw new TypeError('not a socket of ours')
-          void pump(raw, (signal) => log.follow(id, from, signal), {
+          void pump(raw, (signal) => log.followJson(id, from, signal), {
             heartbeatMs: options.heartbeatMs,
             isOver: () => isOver(userId, id),
             onError: (thrown) => reported(thrown, c.req.path),

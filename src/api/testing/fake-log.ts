@@ -1,7 +1,7 @@
 import { EventEmitter, once } from 'node:events'
 import type { NewEvent, TaskEvent } from '../../contracts/event.ts'
 import { isFinal } from '../../contracts/task.ts'
-import type { EventLog } from '../../events/types.ts'
+import type { EventJson, EventLog } from '../../events/types.ts'
 
 /** An event log in memory that counts its live readers, so that tests can see them being freed. */
 export class FakeLog implements EventLog {
@@ -39,6 +39,11 @@ export class FakeLog implements EventLog {
       this.readers -= 1
       this.#changed.emit('reader')
     }
+  }
+
+  async *followJson(taskId: string, from: number, signal?: AbortSignal): AsyncGenerator<EventJson> {
+    for await (const event of this.follow(taskId, from, signal))
+      yield { seq: event.seq, json: Buffer.from(JSON.stringify(event)) }
   }
 
   /** Resolves once nobody follows any more. */

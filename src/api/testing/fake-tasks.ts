@@ -97,6 +97,10 @@ export class FakeTasks implements Tasks {
     return task
   }
 
+  async statusOf(userId: string, id: string): Promise<TaskStatus> {
+    return (await this.get(userId, id)).status
+  }
+
   async list(userId: string, query: TaskQuery): Promise<{ items: Task[] }> {
     const mine = [...this.#tasks.values()].filter(
       (task) =>

@@ -8,7 +8,7 @@ import type { AgentName } from '../../contracts/task.ts'
 import { TaskRequest } from '../../contracts/task.ts'
 import type { TaskRequestInput } from '../../contracts/task.ts'
 import { NO_TOKENS } from '../../contracts/usage.ts'
-import type { EventLog, EventWriter } from '../../events/types.ts'
+import type { EventJson, EventLog, EventWriter } from '../../events/types.ts'
 import type { EgressContext, EgressSession, Gateway, ModelUsage } from '../../gateway/types.ts'
 import type { Database } from '../../store/database.ts'
 import type { Logger } from '../../telemetry/types.ts'
@@ -66,6 +66,10 @@ class FakeEvents implements EventLog {
   }
 
   follow(): AsyncIterable<TaskEvent> {
+    throw new Error('not played')
+  }
+
+  followJson(): AsyncIterable<EventJson> {
     throw new Error('not played')
   }
 
