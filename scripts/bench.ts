@@ -10,11 +10,14 @@ import * as events from '../bench/events.ts'
 import * as exec from '../bench/exec.ts'
 import * as gateway from '../bench/gateway.ts'
 import { openLab, type Lab } from '../bench/lab.ts'
+import * as latency from '../bench/latency.ts'
 import * as memory from '../bench/memory.ts'
+import * as readers from '../bench/readers.ts'
 import * as ready from '../bench/ready.ts'
 import { printRows, printTable, short, type BenchRow } from '../bench/report.ts'
 import type { PhaseTimes } from '../bench/phases.ts'
 import * as stream from '../bench/stream.ts'
+import * as tasks from '../bench/tasks.ts'
 import * as templateStart from '../bench/template-start.ts'
 import { setUp } from './set-up.ts'
 
@@ -36,6 +39,9 @@ const PARTS: Record<string, (lab: Lab) => Promise<Findings>> = {
   exec: async (lab) => ({ rows: await exec.run(lab) }),
   output: async (lab) => ({ rows: await stream.run(lab) }),
   log: async () => ({ rows: await events.run() }),
+  tasks: async (lab) => ({ rows: await tasks.run(lab) }),
+  latency: async (lab) => ({ rows: await latency.run(lab) }),
+  readers: async (lab) => ({ rows: await readers.run(lab) }),
   gateway: async () => {
     const rows = await gateway.run()
     return { rows, note: gateway.added(rows) }

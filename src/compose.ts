@@ -83,17 +83,21 @@ export interface Orchestrator extends AsyncDisposable {
   isBusy(): boolean
 }
 
-/**
- * Builds every service, once. The data folder exists and is ours. `forgetSecrets` empties the vault first; `resolve` takes the place
- * of the system's resolver in tests of names that lead astray.
- */
-export async function compose(
-  config: Config,
-  log: Logger,
-  options: { forgetSecrets?: boolean; resolve?: Resolve } = {},
-): Promise<Orchestrator> {
+export interface ComposeOptions {
+  /** Empties the vault first. */
+  forgetSecrets?: boolean
+  /** In the place of the system's resolver, in tests of names that lead astray. */
+  resolve?: Resolve
+  /** In the place of this host's images and engines, in tests without a VM. */
+  host?: Host
+  /** In the place of what makes the machines room, in tests and measurements of what is above it. */
+  createMachines?: () => Machines
+}
+
+/** Builds every service, once. The data folder exists and is ours. */
+export async function compose(config: Config, log: Logger, options: ComposeOptions = {}): Promise<Orchestrator> {
   await using stack = new AsyncDisposableStack()
-  const { doctor } = composeHost(config)
+  const { doctor } = options.host ?? composeHost(config)
   const database = await openDatabase(join(config.home, 'vivarium.db'))
   stack.defer(() => database.destroy())
   const identity = createIdentity(database)
@@ -123,7 +127,7 @@ export async function compose(
     ...(options.resolve && { resolve: options.resolve }),
   })
   const machines = stack.use(
-    createMachines({
+    (options.createMachines ?? createMachines)({
       database,
       images: doctor.images,
       chooseEngine: () => chooseEngine(config.engine, doctor.engines),

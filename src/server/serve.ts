@@ -1,5 +1,5 @@
 import { mkdirSync } from 'node:fs'
-import { compose } from '../compose.ts'
+import { compose, type ComposeOptions } from '../compose.ts'
 import { listen } from '../api/listen.ts'
 import type { Config } from '../config/schema.ts'
 import { VivariumError } from '../contracts/errors.ts'
@@ -21,11 +21,12 @@ export interface RunningServer extends AsyncDisposable {
  * Starts the orchestrator of a data folder: takes the folder, opens the services, takes up what a previous one left, listens,
  * and announces itself to clients. Disposing undoes all of it in reverse. Rejects with `conflict` when the folder or the port
  * is taken, and with `setup_required` when the folder can't be had; `anyPort` takes a free port instead of a taken one, `forgetSecrets` empties the vault.
+ * The other options are for tests.
  */
 export async function startServer(
   config: Config,
   log: Logger,
-  options: { anyPort: boolean; forgetSecrets: boolean },
+  options: ComposeOptions & { anyPort: boolean },
 ): Promise<RunningServer> {
   await using stack = new AsyncDisposableStack()
   makeDataFolder(config.home)
