@@ -4,7 +4,7 @@ import { json } from 'node:stream/consumers'
 import { chooseTurn, type Choice } from './choose.ts'
 import { MessagesRequest } from './request.ts'
 import { respond } from './respond.ts'
-import { Script, type ScriptInput } from './script.ts'
+import { Script, type ScriptInput, type Turn } from './script.ts'
 
 /** A request the server got. `body` is the parsed JSON, or undefined where there was none. */
 export interface RecordedRequest {
@@ -12,6 +12,8 @@ export interface RecordedRequest {
   path: string
   headers: IncomingHttpHeaders
   body: unknown
+  /** What a request for messages is answered with, and whether all of the answer has left. */
+  answer?: { usage: Turn['usage']; isWhole: boolean }
 }
 
 export interface ScriptedModelOptions {
@@ -43,7 +45,8 @@ export async function startScriptedModel(options: ScriptedModelOptions): Promise
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const path = request.url ?? '/'
     const body = request.method === 'POST' ? await json(request).catch(() => undefined) : undefined
-    requests.push({ method: request.method ?? '', path, headers: request.headers, body })
+    const recorded: RecordedRequest = { method: request.method ?? '', path, headers: request.headers, body }
+    requests.push(recorded)
     const route = `${request.method} ${path.split('?')[0]}`
     if (route === 'HEAD /api/hello') return void response.writeHead(200).end()
     if (!isAuthorized(request.headers, options.requireKey))
@@ -55,6 +58,9 @@ export async function startScriptedModel(options: ScriptedModelOptions): Promise
     if (!parsed.success) return sendError(response, 400, 'invalid_request_error', parsed.error.message)
     answers += 1
     const choice = withoutSpentFault(chooseTurn(script, parsed.data))
+    const answer = { usage: choice.turn.usage, isWhole: false }
+    recorded.answer = answer
+    response.once('finish', () => (answer.isWhole = choice.turn.fault === undefined))
     await respond(response, choice.turn, parsed.data, `scripted${answers}`)
   }
 
