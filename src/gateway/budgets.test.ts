@@ -138,6 +138,9 @@ test('after a restart budgets and totals go on from what the store holds, and a 
 
   const restarted = stack.use(gateway.restart())
   const after = restarted.machine({ taskId: 't_1', maxCostUsd: 1.5 })
+  // It can't be known whether the task has asked in vain already.
+  await after.session.settled()
+  expect(after.session.totals().overBudgetReason).toContain('budget of u_1 for the day 2026-11-30')
   const client = await after.guest()
   expect((await client.askModel(PROMPT)).status).toBe(402)
   expect(after.session.totals()).toMatchObject({ requests: 1, usage: { outputTokens: 5000 }, costUsd: 0 })

@@ -76,17 +76,28 @@ export class Budgets {
 
   /** Resolves when `request` may start (it then counts as under way until `end`), or with why it may not. Rejects with `signal`. */
   async admit(request: UnderWay, payer: Payer, signal: AbortSignal): Promise<Refusal | undefined> {
-    await this.#spending.load(this.#now())
+    await this.load()
     for (;;) {
       signal.throwIfAborted()
+      const refusal = this.refusal(payer)
+      if (refusal !== undefined) return refusal
       const limits = this.#limits(payer)
-      const spent = limits.find(({ limitUsd, spentUsd }) => spentUsd >= limitUsd)
-      if (spent !== undefined) return { reason: sentence(spent) }
       if (limits.every(({ limitUsd, spentUsd, expectedUsd }) => spentUsd + expectedUsd < limitUsd)) break
       await once(this.#changes, 'change', { signal })
     }
     this.#open.set(request, payer)
     return undefined
+  }
+
+  /** Why a request may not start now; undefined where no budget is spent. What was spent must have been read (`load`). */
+  refusal(payer: Payer): Refusal | undefined {
+    const spent = this.#limits(payer).find(({ limitUsd, spentUsd }) => spentUsd >= limitUsd)
+    return spent && { reason: sentence(spent) }
+  }
+
+  /** Reads what was spent before this process began. Rejects when the store can't say; the next call asks again. */
+  load(): Promise<void> {
+    return this.#spending.load(this.#now())
   }
 
   /** The request's estimate has changed. */

@@ -53,8 +53,8 @@ export class Ledger {
   async admit(charge: Charge, signal: AbortSignal): Promise<Refusal | undefined> {
     await this.#load()
     const refusal = await this.#budgets.admit(charge, this.#payer, signal)
+    this.#overBudgetReason = refusal?.reason
     if (refusal === undefined) this.#open.add(charge)
-    else this.#overBudgetReason = refusal.reason
     return refusal
   }
 
@@ -132,7 +132,12 @@ export class Ledger {
 
   async #read(): Promise<void> {
     await this.#settle()
-    await storing("What was spent so far can't be read", () => this.#readSums())
+    await storing("What was spent so far can't be read", async () => {
+      await this.#readSums()
+      await this.#budgets.load()
+    })
+    // Of requests that were refused nothing is stored. Where a budget is spent, the task's next one was refused, or would have been.
+    if (this.#requests > 0) this.#overBudgetReason = this.#budgets.refusal(this.#payer)?.reason
   }
 
   async #readSums(): Promise<void> {
