@@ -28,6 +28,7 @@ export function processEngine(): Engine {
     probe: async () => ({ engine: 'qemu-tcg', works: true, version: 'none', reason: null, fix: null }),
     create,
     restore: () => Promise.reject(new Error('a process can not be restored')),
+    reboot: () => Promise.reject(new Error('a process has no disk to be started from')),
     compatibility: async () => ({ vmm: 'processes' }),
     mapsReadOnly: async () => false,
     adopt: async (spec, identity) => ((await isRunning(identity)) ? vmmOf(spec, identity) : undefined),
@@ -96,12 +97,14 @@ function vmmOf(spec: VmmSpec, identity: ProcessIdentity): Vmm {
     dumpMemory: unable,
     settled: unable,
     pause: unable,
-    resume: unable,
+    // It was never paused.
+    resume: async () => {},
     save: unable,
     async kill() {
       await killMachineProcesses({ id: spec.id, identity, uid: spec.uid })
       await exited
     },
+    release() {},
   }
 }
 

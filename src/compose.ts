@@ -137,6 +137,7 @@ export async function compose(config: Config, log: Logger, options: ComposeOptio
       scratchMib: config.machines.scratchMib,
       limits: hostLimits(),
       exclude: config.results.exclude,
+      atShutdown: config.tasks.atShutdown,
       suspendIdleMs: config.machines.suspendIdleSeconds * 1000,
       templates: templateOptions(config, identity),
       warmEgress: (machineId, allow) => warmEgress(gateway, owner.user.id, machineId, allow),
@@ -175,7 +176,13 @@ export async function compose(config: Config, log: Logger, options: ComposeOptio
       gateway,
       agents,
       settings,
-      openWriter: (taskId) => createDeltaCoalescer({ append: (batch) => events.append(taskId, batch) }),
+      openWriter: (taskId, onStored) =>
+        createDeltaCoalescer({
+          append: async (batch, checkpoint) => {
+            await events.append(taskId, batch, checkpoint)
+            if (checkpoint !== undefined) onStored(checkpoint)
+          },
+        }),
       log,
     }),
   )
@@ -221,9 +228,10 @@ export async function compose(config: Config, log: Logger, options: ComposeOptio
     access,
     async recover() {
       await gateway.settle()
-      const removed = await machines.reconcile()
+      const removed = await machines.reconcile(await tasks.claims())
       if (removed.length > 0)
         log.warn({ machines: removed }, 'removed machines of an orchestrator that did not stop in order')
+      await access.recover()
       await tasks.recover()
     },
     isBusy: () => tasks.activeCount() > 0 || machines.list().some(isLostByStopping),

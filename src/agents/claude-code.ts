@@ -53,7 +53,7 @@ export const claudeCode: Agent = {
     transcript: `${sessionId}.jsonl`,
     more: sessionId,
   }),
-  parser: (start) => new ClaudeParser(start),
+  parser: (start, state) => new ClaudeParser(start, state),
 }
 
 function line(message: object): Buffer {

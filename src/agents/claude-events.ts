@@ -1,3 +1,4 @@
+import { z } from 'zod'
 import type { NewEvent } from '../contracts/event.ts'
 import {
   AnyLine,
@@ -11,11 +12,18 @@ import {
   UserLine,
 } from './claude-lines.ts'
 
+export const ResultFact = z.object({
+  kind: z.literal('result'),
+  isError: z.boolean(),
+  subtype: z.string(),
+  text: z.string(),
+  turns: z.number(),
+  apiError: z.boolean(),
+})
+export type ResultFact = z.infer<typeof ResultFact>
+
 /** What a line says about the run as a whole, beside the events it becomes. Plain data: it may come from a worker. */
-export type Fact =
-  | { kind: 'working' }
-  | { kind: 'background'; taskId: string; open: boolean }
-  | { kind: 'result'; isError: boolean; subtype: string; text: string; turns: number; apiError: boolean }
+export type Fact = { kind: 'working' } | { kind: 'background'; taskId: string; open: boolean } | ResultFact
 
 export interface LineReading {
   events: NewEvent[]

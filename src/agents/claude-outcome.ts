@@ -1,11 +1,9 @@
 import type { Failure } from '../contracts/errors.ts'
 import type { ExecExit } from '../link/types.ts'
-import type { Fact } from './claude-events.ts'
+import type { ResultFact } from './claude-events.ts'
 import type { Tail } from './failures.ts'
 import { describeExit, exitFailure } from './failures.ts'
 import type { AgentOutcome, AgentStart } from './types.ts'
-
-export type ResultFact = Extract<Fact, { kind: 'result' }>
 
 const WHO = 'Claude Code'
 

@@ -3,11 +3,12 @@ import type { ExecExit } from '../link/types.ts'
 
 /** The end of a text that may be long, kept while it is printed. */
 export class Tail {
-  #text = ''
+  #text: string
   readonly #maxChars: number
 
-  constructor(maxChars: number) {
+  constructor(maxChars: number, text = '') {
     this.#maxChars = maxChars
+    this.#text = text
   }
 
   push(text: string): void {

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { isWithinBounds } from './json-bounds.ts'
 import { LineParser } from './line-parser.ts'
-import { LineSplitter } from './line-splitter.ts'
+import { type Line, LineSplitter } from './line-splitter.ts'
 
 test('a long line is parsed in a worker and gives the same events', async () => {
   const line = Buffer.from(
@@ -54,17 +54,26 @@ test.each([
   expect(isWithinBounds(Buffer.from(json))).toBe(expected)
 })
 
-test('a line that is too long is cut, counted, and does not disturb the next', () => {
-  const splitter = new LineSplitter(10, 4)
-  expect(splitter.push(Buffer.from('12345678901'))).toEqual([])
-  const [cut, next] = splitter.push(Buffer.from('234\nnext\n'))
-  expect([cut?.bytes.toString(), cut?.dropped]).toEqual(['1234', 10])
-  expect([next?.bytes.toString(), next?.dropped]).toEqual(['next', 0])
-  expect(splitter.end()).toEqual([])
+test('a line that is too long is cut at once, and does not disturb the next', () => {
+  const splitter = new LineSplitter(false, 10, 4)
+  const texts = (lines: Line[]) => lines.map(({ bytes, isCut }) => [bytes.toString(), isCut])
+  expect(texts(splitter.push(Buffer.from('12345678901')))).toEqual([['1234', true]])
+  expect([splitter.pending, splitter.isCut]).toEqual([0, true])
+  expect(texts(splitter.push(Buffer.from('234\nnext\n')))).toEqual([['next', false]])
+  expect([splitter.isCut, splitter.end()]).toEqual([false, []])
+})
+
+test('a line that nobody waits for any more is cut; the rest of it is left out', () => {
+  const splitter = new LineSplitter(false, 100, 4)
+  splitter.push(Buffer.from('123456'))
+  expect(splitter.pending).toBe(6)
+  expect(splitter.cut().map(({ bytes }) => bytes.toString())).toEqual(['1234'])
+  const goesOn = new LineSplitter(splitter.isCut, 100, 4)
+  expect(goesOn.push(Buffer.from('789\nnext\n')).map(({ bytes }) => bytes.toString())).toEqual(['next'])
 })
 
 test('a line of exactly the limit is whole, also in single bytes', () => {
-  const splitter = new LineSplitter(10, 4)
+  const splitter = new LineSplitter(false, 10, 4)
   for (const byte of Buffer.from('1234567890')) expect(splitter.push(Buffer.from([byte]))).toEqual([])
   expect(splitter.end().map((line) => line.bytes.toString())).toEqual(['1234567890'])
 })

@@ -4,10 +4,10 @@ const MAX_LINE_BYTES = 32 * 1024 * 1024
 /** How much of a longer line is kept. */
 const KEPT_BYTES = 1024 * 1024
 
-/** A line without its newline; `dropped` counts the bytes that were cut off its end. */
+/** A line without its newline; `isCut`: it went on, and the rest of it is left out. */
 export interface Line {
   bytes: Buffer
-  dropped: number
+  isCut: boolean
 }
 
 /**
@@ -19,41 +19,66 @@ export class LineSplitter {
   readonly #keptBytes: number
   #buffer = Buffer.alloc(0)
   #length = 0
-  #dropped = 0
+  /** What comes belongs to a line that was cut. */
+  #isCut: boolean
 
-  constructor(maxBytes = MAX_LINE_BYTES, keptBytes = KEPT_BYTES) {
+  /** `isCut`: the stream begins within a line whose beginning was cut off before. */
+  constructor(isCut = false, maxBytes = MAX_LINE_BYTES, keptBytes = KEPT_BYTES) {
+    this.#isCut = isCut
     this.#maxBytes = maxBytes
     this.#keptBytes = keptBytes
   }
 
-  /** The lines that `chunk` completes. */
+  /** Bytes of a line that has begun and is neither complete nor cut. */
+  get pending(): number {
+    return this.#length
+  }
+
+  get isCut(): boolean {
+    return this.#isCut
+  }
+
+  /** The lines that `chunk` completes, or makes too long. */
   push(chunk: Buffer): Line[] {
     const lines: Line[] = []
     let start = 0
     for (let end = chunk.indexOf(10); end !== -1; end = chunk.indexOf(10, start)) {
-      this.#take(chunk.subarray(start, end))
-      lines.push(this.#finish())
+      lines.push(...this.#take(chunk.subarray(start, end)))
+      if (!this.#isCut) lines.push(this.#finish())
+      this.#isCut = false
       start = end + 1
     }
-    this.#take(chunk.subarray(start))
+    lines.push(...this.#take(chunk.subarray(start)))
     return lines
+  }
+
+  /** Gives up waiting for the end of the line that has begun. */
+  cut(): Line[] {
+    if (this.#length === 0) return []
+    this.#isCut = true
+    const { bytes } = this.#finish()
+    return [{ bytes: Buffer.from(bytes.subarray(0, this.#keptBytes)), isCut: true }]
   }
 
   /** What was left without a newline. */
   end(): Line[] {
-    return this.#length === 0 && this.#dropped === 0 ? [] : [this.#finish()]
+    return this.#length === 0 ? [] : [this.#finish()]
   }
 
-  #take(piece: Buffer): void {
-    if (this.#dropped > 0) {
-      this.#dropped += piece.length
-      return
-    }
+  /** Adds to the line; one that becomes too long is cut at once, so that nobody has to keep what it is made of. */
+  #take(piece: Buffer): Line[] {
+    if (this.#isCut) return []
     const length = this.#length + piece.length
     if (length > this.#maxBytes) {
-      this.#cut(piece, length)
-      return
+      this.#append(piece.subarray(0, Math.max(0, this.#keptBytes - this.#length)))
+      return this.cut()
     }
+    this.#append(piece)
+    return []
+  }
+
+  #append(piece: Buffer): void {
+    const length = this.#length + piece.length
     if (length > this.#buffer.length) {
       const grown = Buffer.alloc(Math.min(this.#maxBytes, Math.max(length, this.#buffer.length * 2)))
       this.#buffer.copy(grown, 0, 0, this.#length)
@@ -63,20 +88,10 @@ export class LineSplitter {
     this.#length = length
   }
 
-  /** The line has become too long: its start is kept, everything else of it is only counted. */
-  #cut(piece: Buffer, length: number): void {
-    const missing = Math.max(0, this.#keptBytes - this.#length)
-    const start = Buffer.concat([this.#buffer.subarray(0, this.#length), piece.subarray(0, missing)])
-    this.#buffer = Buffer.from(start.subarray(0, this.#keptBytes))
-    this.#length = this.#buffer.length
-    this.#dropped = length - this.#length
-  }
-
   #finish(): Line {
-    const line = { bytes: this.#buffer.subarray(0, this.#length), dropped: this.#dropped }
+    const line = { bytes: this.#buffer.subarray(0, this.#length), isCut: false }
     this.#buffer = Buffer.alloc(0)
     this.#length = 0
-    this.#dropped = 0
     return line
   }
 }

@@ -1,7 +1,9 @@
+import { z } from 'zod'
 import type { NewEvent } from '../contracts/event.ts'
 import { WORKSPACE } from '../link/protocol.ts'
 import type { ExecExit } from '../link/types.ts'
 import { exitFailure, Tail } from './failures.ts'
+import { TextStream } from './text-stream.ts'
 import type { Agent, AgentOutcome, AgentParser } from './types.ts'
 
 /** As much of stdout as a task's result holds. */
@@ -24,21 +26,41 @@ export const shell: Agent = {
   greeting: undefined,
   input: (job) => Buffer.from(job.prompt),
   conversation: undefined,
-  parser: () => new ShellParser(),
+  parser: (_start, state) => new ShellParser(state),
 }
+
+const ShellState = z.object({ stdout: z.string(), stderr: z.string() }).catch({ stdout: '', stderr: '' })
 
 /** Passes text on as it is printed, in order; characters that are cut in two by a read stay whole. */
 class ShellParser implements AgentParser {
   readonly resultAt = undefined
-  readonly #stdout = { decoder: new TextDecoder('utf-8', { ignoreBOM: true }), tail: new Tail(RESULT_CHARS) }
-  readonly #stderr = { decoder: new TextDecoder('utf-8', { ignoreBOM: true }), tail: new Tail(RESULT_CHARS) }
+  readonly #stdout: Printed
+  readonly #stderr: Printed
 
-  async push(stream: 'stdout' | 'stderr', data: Buffer): Promise<NewEvent[]> {
-    return this.#print(stream, data)
+  constructor(state: unknown) {
+    const { stdout, stderr } = ShellState.parse(state)
+    this.#stdout = { text: new TextStream(), tail: new Tail(RESULT_CHARS, stdout) }
+    this.#stderr = { text: new TextStream(), tail: new Tail(RESULT_CHARS, stderr) }
   }
 
-  async end(): Promise<NewEvent[]> {
-    return [...this.#print('stdout'), ...this.#print('stderr')]
+  get pending() {
+    return { stdout: this.#stdout.text.pending, stderr: this.#stderr.text.pending }
+  }
+
+  async push(stream: 'stdout' | 'stderr', data: Buffer): Promise<NewEvent[]> {
+    return this.#print(stream, (text) => text.push(data))
+  }
+
+  async cut(): Promise<NewEvent[]> {
+    return [...this.#print('stdout', (text) => text.end()), ...this.#print('stderr', (text) => text.end())]
+  }
+
+  end(): Promise<NewEvent[]> {
+    return this.cut()
+  }
+
+  state(): z.infer<typeof ShellState> {
+    return { stdout: this.#stdout.tail.text, stderr: this.#stderr.tail.text }
   }
 
   outcome(exit: ExecExit): AgentOutcome {
@@ -50,11 +72,16 @@ class ShellParser implements AgentParser {
     // Holds nothing but memory.
   }
 
-  #print(stream: 'stdout' | 'stderr', data?: Buffer): NewEvent[] {
-    const { decoder, tail } = stream === 'stdout' ? this.#stdout : this.#stderr
-    const text = data === undefined ? decoder.decode() : decoder.decode(data, { stream: true })
+  #print(stream: 'stdout' | 'stderr', read: (text: TextStream) => string): NewEvent[] {
+    const printed = stream === 'stdout' ? this.#stdout : this.#stderr
+    const text = read(printed.text)
     if (text === '') return []
-    tail.push(text)
+    printed.tail.push(text)
     return [{ type: stream === 'stdout' ? 'raw' : 'stderr', text }]
   }
+}
+
+interface Printed {
+  text: TextStream
+  tail: Tail
 }

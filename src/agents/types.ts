@@ -46,10 +46,19 @@ export interface AgentOutcome {
   failure: Failure | undefined
 }
 
-/** Turns one run's output into events. Made anew for each run; holds no state of any other. */
+/**
+ * Turns one run's output into events. Made anew for each run; holds no state of any other. An orchestrator that takes up a run of
+ * another makes one from its `state`, and gives it the output again from the first `pending` byte on.
+ */
 export interface AgentParser {
   /** Takes raw output; returns the events it completes. May be asynchronous: huge lines are parsed in a worker. */
   push(stream: 'stdout' | 'stderr', data: Buffer): Promise<NewEvent[]>
+  /** How many of the last bytes of each stream no event tells of yet: a line or character that has only begun. */
+  readonly pending: { stdout: number; stderr: number }
+  /** Waits for the rest of what is pending no longer: events of what there is. */
+  cut(): Promise<NewEvent[]>
+  /** What it knows beside what is pending: plain data, small, and never changed afterwards. */
+  state(): unknown
   /** Output has ended: events for what was left over. */
   end(): Promise<NewEvent[]>
   /**
@@ -79,5 +88,6 @@ export interface Agent {
   input(job: AgentJob): Buffer
   /** Where it keeps the record of a conversation; undefined for agents that have none. */
   readonly conversation: ((sessionId: string) => ConversationFiles) | undefined
-  parser(start: AgentStart): AgentParser
+  /** `state`: of a parser of the same run, to go on from; undefined at its beginning. */
+  parser(start: AgentStart, state?: unknown): AgentParser
 }

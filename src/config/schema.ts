@@ -213,6 +213,11 @@ export const Settings = z.strictObject({
     .strictObject({
       /** Waiting tasks beyond this are refused with 429. */
       maxQueued: z.int().min(1).default(1000),
+      /**
+       * What becomes of running tasks when the server stops. `suspend`: they are saved to disk and go on at the next start; where that can't be
+       * done they are stopped. `leave`: their machines run on, and the next start takes them up. `stop`: they end as `interrupted`.
+       */
+      atShutdown: z.enum(['suspend', 'leave', 'stop']).default('suspend'),
     })
     .prefault({}),
   /** Exit after this many seconds without a task, machine or client; 0 never. Set by clients that start a server themselves. */

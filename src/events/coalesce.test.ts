@@ -37,13 +37,31 @@ test('deltas of different kind or parent stay apart and in order', async () => {
   expect(appends).toEqual([[delta('a', { kind: 'thinking' }), delta('bc'), delta('d', sub), delta('e')]])
 })
 
-test('any other event takes the waiting text with it, before itself', async () => {
+test('any other event takes the waiting text with it, before itself, and what came with it', async () => {
   const { appends, writer } = setUp()
   await writer.write([delta('a')])
   await writer.write([delta('b'), whole, delta('c')])
-  expect(appends).toEqual([[delta('ab'), whole]])
+  expect(appends).toEqual([[delta('ab'), whole, delta('c')]])
   await vi.advanceTimersByTimeAsync(60)
-  expect(appends).toEqual([[delta('ab'), whole], [delta('c')]])
+  expect(appends).toHaveLength(1)
+})
+
+test('a checkpoint is stored with the last of its events, never without', async () => {
+  const stored: unknown[] = []
+  const writer = createDeltaCoalescer({
+    append: async (events, checkpoint) => stored.push([events, checkpoint]),
+  })
+  await writer.write([delta('a')], { at: 1 })
+  await writer.write([delta('b')], { at: 2 })
+  await writer.write([whole]) // somebody else's event
+  await writer.write([whole, delta('c')], { at: 3 })
+  await writer.write([], { at: 4 })
+  await writer.write([whole])
+  expect(stored).toEqual([
+    [[delta('ab'), whole], { at: 2 }],
+    [[whole, delta('c')], { at: 3 }],
+    [[whole], { at: 4 }],
+  ])
 })
 
 test('a flood of partial text does not wait', async () => {

@@ -1,9 +1,9 @@
 import type { NewEvent } from '../contracts/event.ts'
-import type { EventWriter } from './types.ts'
+import type { Checkpoint, EventWriter } from './types.ts'
 
 export interface CoalescerOptions {
-  /** Where events go, in the order of calls, e.g. `(events) => log.append(taskId, events)`. */
-  append(events: NewEvent[]): Promise<unknown>
+  /** Where events go, in the order of calls, e.g. `(events, checkpoint) => log.append(taskId, events, checkpoint)`. */
+  append(events: NewEvent[], checkpoint: Checkpoint | undefined): Promise<unknown>
   /** Milliseconds that partial text waits for more. */
   windowMs?: number
   /** Partial text of this many characters waits no longer. */
@@ -12,25 +12,31 @@ export interface CoalescerOptions {
 
 /**
  * Merges neighbouring `delta`s of the same kind and parent for about 50 ms, so that a model's tokens don't cost an event
- * each. Any other event takes the waiting text with it, before itself: the order stays.
+ * each. Any other event takes with it what waits, and what came with it: the order stays, and a checkpoint is never stored without all
+ * it stands for, nor they without it.
  */
 export function createDeltaCoalescer({ append, windowMs = 50, maxChars = 32_768 }: CoalescerOptions): EventWriter {
   /** Between calls: deltas only. */
-  const waiting: NewEvent[] = []
+  let waiting: NewEvent[] = []
+  /** The newest checkpoint of what waits. */
+  let checkpoint: Checkpoint | undefined
   let timer: NodeJS.Timeout | undefined
   /** The append made by the timer; its failure is kept for the next caller, since nobody awaits it. */
   let background: Promise<void> = Promise.resolve()
   let failure: { error: unknown } | undefined
 
-  const take = (count: number) => {
+  const appendAll = () => {
     clearTimeout(timer)
     timer = undefined
-    return waiting.splice(0, count)
+    const appended = waiting.length > 0 || checkpoint !== undefined ? append(waiting, checkpoint) : undefined
+    waiting = []
+    checkpoint = undefined
+    return appended
   }
 
   const appendInBackground = async () => {
     try {
-      await append(take(waiting.length))
+      await appendAll()
     } catch (error) {
       failure = { error }
     }
@@ -49,24 +55,19 @@ export function createDeltaCoalescer({ append, windowMs = 50, maxChars = 32_768 
     if (told !== undefined) throw told.error
   }
 
-  /** Appends the first `count` of what waits; the call is made before anything is awaited, which keeps the order. */
-  const handOn = async (count: number) => {
-    const events = take(count)
-    const appended = events.length > 0 ? append(events) : undefined
-    if (waiting.length > 0) startTimer()
+  /** Appends what waits; the call is made before anything is awaited, which keeps the order. */
+  const flush = async () => {
+    const appended = appendAll()
     await Promise.allSettled([background, appended])
     await appended
     tellFailure()
   }
 
-  const flush = () => handOn(waiting.length)
-
   return {
-    async write(events) {
+    async write(events, position) {
       for (const event of events) addMerged(waiting, event)
-      const whole = waiting.findLastIndex((event) => event.type !== 'delta') + 1
-      if (whole > 0) return handOn(whole)
-      if (textLength(waiting) >= maxChars) return flush()
+      checkpoint = position ?? checkpoint
+      if (waiting.some(({ type }) => type !== 'delta') || textLength(waiting) >= maxChars) return flush()
       if (waiting.length > 0) startTimer()
       tellFailure()
     },

@@ -5,7 +5,7 @@ import { crashPoint } from '../telemetry/crash-points.ts'
 import type { TaskStream } from './hub.ts'
 import type { Payloads, StagedPayload } from './payloads.ts'
 import type { EncodedEvent, EventRecord } from './record.ts'
-import type { EventStore } from './store.ts'
+import type { EventStore, StoredCheckpoints } from './store.ts'
 
 /** How appends are gathered into transactions. */
 export interface CommitLimits {
@@ -25,6 +25,8 @@ interface Append {
   stream: TaskStream
   events: StagedEvent[]
   bytes: number
+  /** JSON. */
+  checkpoint: string | undefined
   resolve(lastSeq: number): void
   reject(error: unknown): void
 }
@@ -55,10 +57,10 @@ export class Committer {
   }
 
   /** Queues an append of a loaded stream; resolves with its last seq when it is durable and published. */
-  commit(stream: TaskStream, events: StagedEvent[]): Promise<number> {
+  commit(stream: TaskStream, events: StagedEvent[], checkpoint: string | undefined): Promise<number> {
     const { promise, resolve, reject } = Promise.withResolvers<number>()
     const bytes = events.reduce((sum, event) => sum + event.bytes, 0)
-    this.#queue.push({ stream, events, bytes, resolve, reject })
+    this.#queue.push({ stream, events, bytes, checkpoint, resolve, reject })
     this.#queuedBytes += bytes
     this.#queuedEvents += events.length
     if (!this.#isRunning) void this.#run()
@@ -108,7 +110,7 @@ export class Committer {
       const rows = placed.flatMap(({ append, records }) =>
         records.map((record) => ({ taskId: append.stream.taskId, ...record })),
       )
-      if (rows.length > 0) await this.#store.insert(rows)
+      if (placed.length > 0) await this.#store.insert(rows, checkpointsOf(placed))
       crashPoint('events stored')
     } catch (error) {
       await this.#undo(placed)
@@ -168,6 +170,17 @@ export class Committer {
       await Promise.allSettled(lost.map((record) => this.#payloads.remove(append.stream.taskId, record.seq)))
     }
   }
+}
+
+/** The newest checkpoint of each task; a task that has ended needs none. */
+function checkpointsOf(placed: Placed[]): StoredCheckpoints {
+  const newest = new Map<string, string | null>()
+  for (const { append } of placed) {
+    const { checkpoint, events, stream } = append
+    if (events.some((event) => event.isFinal)) newest.set(stream.taskId, null)
+    else if (checkpoint !== undefined) newest.set(stream.taskId, checkpoint)
+  }
+  return newest
 }
 
 function toRecord(event: StagedEvent, seq: number): EventRecord {

@@ -8,7 +8,7 @@ import { Hub, type HubLimits } from './hub.ts'
 import { openPayloads, type StagedPayload } from './payloads.ts'
 import { encodeEvent, type EncodedEvent } from './record.ts'
 import { createEventStore } from './store.ts'
-import type { EventLog } from './types.ts'
+import type { Checkpoint, EventLog } from './types.ts'
 
 export interface EventLogOptions extends Partial<HubLimits & CommitLimits> {
   database: Database
@@ -45,10 +45,11 @@ export async function openEventLog(options: EventLogOptions): Promise<EventLog> 
   const committer = new Committer(store, payloads, settings)
   let isClosed = false
 
-  const append = async (taskId: string, events: NewEvent[]): Promise<number> => {
+  const append = async (taskId: string, events: NewEvent[], checkpoint?: Checkpoint): Promise<number> => {
     if (isClosed) throw new VivariumError('storage_failed', 'The event log is closed.')
     const at = new Date().toISOString()
     const encoded = events.map((event) => encodeEvent(event, at))
+    const checkpointJson = checkpoint && JSON.stringify(checkpoint)
     using held = hub.hold(taskId)
     const { stream } = held
     const before = stream.turn
@@ -59,12 +60,12 @@ export async function openEventLog(options: EventLogOptions): Promise<EventLog> 
     try {
       await before
       await stream.load()
-      if (encoded.length === 0) return stream.lastSeq
+      if (encoded.length === 0 && checkpoint === undefined) return stream.lastSeq
       await using staged = new AsyncDisposableStack()
       const ready = await stageLarge(encoded, settings.inlineBytes, async (event) =>
         staged.use(await storing(`A large event of ${taskId} can't be stored`, () => payloads.stage(event.body))),
       )
-      const committed = committer.commit(stream, ready)
+      const committed = committer.commit(stream, ready, checkpointJson)
       queued.resolve()
       return await committed
     } finally {
@@ -91,6 +92,9 @@ export async function openEventLog(options: EventLogOptions): Promise<EventLog> 
 
   return {
     append,
+    checkpoint: store.checkpoint,
+    usage: store.usage,
+    ending: store.ending,
     read,
     follow: (taskId, from, signal) =>
       follow({ hub, store, taskId, from, signal }, (record) => store.event(taskId, record)),

@@ -6,6 +6,11 @@ export interface EventJson {
   /** The event as JSON in UTF-8, encoded once for all who follow the task: not to be changed. */
   json: Buffer
 }
+export type UsageEvent = Extract<TaskEvent, { type: 'usage' }>
+export type StatusEvent = Extract<TaskEvent, { type: 'status' }>
+
+/** How far the source of a task's events has been read: any plain data. Never changed once it was given away. */
+export type Checkpoint = object
 
 /**
  * The append-only log of a task's events, the truth about what happened. An event is stored before anyone sees it.
@@ -20,8 +25,13 @@ export interface EventLog extends AsyncDisposable {
    * Calls keep their order also when they are not awaited. Awaiting is what holds a writer back when the disk is slow:
    * the log takes what it is given, so what waits in memory is what its callers have not awaited.
    * Never await an append inside a database transaction of your own: both need the one connection.
+   *
+   * `checkpoint` says how far the source of these events has been read, with them: whoever goes on there after a crash loses no
+   * event and gets none twice. It is stored in the same transaction, takes the place of the one before, and goes with the task's last event.
    */
-  append(taskId: string, events: NewEvent[]): Promise<number>
+  append(taskId: string, events: NewEvent[], checkpoint?: Checkpoint): Promise<number>
+  /** The newest checkpoint of a task; undefined where there is none. */
+  checkpoint(taskId: string): Promise<Checkpoint | undefined>
   /**
    * Stored events from `from` (inclusive) on, at most `limit`, oldest first. May give fewer than there are, so that an
    * answer stays within some 16 MiB; it gives at least one if there is one.
@@ -35,6 +45,10 @@ export interface EventLog extends AsyncDisposable {
   follow(taskId: string, from: number, signal?: AbortSignal): AsyncIterable<TaskEvent>
   /** The same, for who only passes events on. */
   followJson(taskId: string, from: number, signal?: AbortSignal): AsyncIterable<EventJson>
+  /** The `usage` events of a task, in order. */
+  usage(taskId: string): Promise<UsageEvent[]>
+  /** The task's final `status` event; undefined where there is none yet. */
+  ending(taskId: string): Promise<StatusEvent | undefined>
   /** Forgets all events of a task. */
   remove(taskId: string): Promise<void>
 }
@@ -43,11 +57,12 @@ export interface EventLog extends AsyncDisposable {
 export interface EventWriter extends AsyncDisposable {
   /**
    * Takes events in order. Resolves when they are durable, or, for `delta`s, when they may be followed by more.
-   * Rejects like `EventLog.append`, also for deltas taken before.
+   * Rejects like `EventLog.append`, also for deltas taken before. `checkpoint` is stored with the last of `events`, or with what comes next, or by `flush`.
    */
-  write(events: NewEvent[]): Promise<void>
+  write(events: NewEvent[], checkpoint?: Checkpoint): Promise<void>
   /** Resolves when everything taken so far is durable. */
   flush(): Promise<void>
 }
 
-export type OpenEventWriter = (taskId: string) => EventWriter
+/** `onStored` is called with each checkpoint that has become durable; one that another overtakes is left out. */
+export type OpenEventWriter = (taskId: string, onStored: (checkpoint: Checkpoint) => void) => EventWriter

@@ -14,7 +14,9 @@ export interface GuestProgram {
 
 /** busybox's commands that init uses. */
 const COMMANDS =
-  'cat chmod chown cp echo hostname ifconfig insmod ip ln mkdir mount poweroff sh switch_root usleep [ test'.split(' ')
+  'cat chmod chown cp echo hostname ifconfig insmod ip ln mkdir mount poweroff rm sh switch_root usleep [ test'.split(
+    ' ',
+  )
 
 /** The initramfs of an image folder: uncompressed, because unpacking costs more than reading it, most of all without hardware virtualisation. */
 export async function buildInitrd(image: string, program: GuestProgram): Promise<Buffer> {

@@ -6,7 +6,7 @@ import { readChanges } from './changes.ts'
 import { guestLost, misbehaved } from './errors.ts'
 import { helloRequest } from './hello.ts'
 import { type GuestLinkOptions, resolveLinkOptions } from './options.ts'
-import { openOutput, readOutput } from './output.ts'
+import { Acks, openOutput, readOutput } from './output.ts'
 import {
   ExecStarted,
   HelloResponse,
@@ -74,7 +74,12 @@ export function createGuestLink(options: GuestLinkOptions): GuestLink {
       await calls.json({ method: 'PUT', path: `/execs/${id}`, body: json(spec), repeatable: true, signal }, ExecStarted)
     },
 
-    output: (id, from, signal) => readOutput(calls, id, from, openOutput(calls, id, signal), signal),
+    output: (id, from, signal) => readOutput(openOutput(calls, id, signal), from, new Acks(calls, id, from), signal),
+
+    keptOutput: (id, from, signal) => ({
+      pieces: readOutput(openOutput(calls, id, signal), from, undefined, signal),
+      acks: new Acks(calls, id, from),
+    }),
 
     input: (id, at, data, end, signal) => sendInput(calls, id, at, data, end, signal),
 

@@ -3,7 +3,7 @@ import type { Calls } from './calls.ts'
 import { abortError, misbehaved } from './errors.ts'
 import { FrameParser } from './frames.ts'
 import type { Answer } from './request.ts'
-import type { ExecOutput } from './types.ts'
+import type { ExecOutput, OutputAcks } from './types.ts'
 
 /** How much the consumer takes between two acknowledgements. */
 const ACK_BYTES = 1024 * 1024
@@ -19,16 +19,14 @@ export function openOutput(calls: Calls, id: string, signal: AbortSignal | undef
 
 /**
  * The output of an exec from `from` on, until its exit. Reads no faster than its consumer, goes on where it was after a
- * broken session, and acknowledges a piece once the consumer asks for what follows.
+ * broken session, and acknowledges a piece to `acks` once the consumer asks for what follows.
  */
 export async function* readOutput(
-  calls: Calls,
-  id: string,
-  from: number,
   open: OpenOutput,
+  from: number,
+  acks: Acks | undefined,
   signal?: AbortSignal,
 ): AsyncGenerator<ExecOutput, void> {
-  const acks = new Acks(calls, id, from)
   let next = from
   let emptyStreams = 0
   for (;;) {
@@ -41,12 +39,12 @@ export async function* readOutput(
           yield piece
         } finally {
           // Nothing more will be asked for: leaving is the sign that it was taken.
-          acks.taken(next, true)
+          acks?.taken(next, true)
         }
         return
       }
       yield piece
-      acks.taken(next, false)
+      acks?.taken(next, false)
     }
     if (signal?.aborted === true) throw abortError(signal)
     if (answer.session.over) await answer.session.ended
@@ -79,7 +77,7 @@ async function* readPieces(
 }
 
 /** Tells the guest what it may forget; one request at a time, and none that anybody waits for. */
-class Acks {
+export class Acks implements OutputAcks {
   readonly #calls: Calls
   readonly #id: string
   #taken: number
@@ -94,7 +92,7 @@ class Acks {
     this.#sent = from
   }
 
-  taken(offset: number, last: boolean): void {
+  taken(offset: number, last = false): void {
     this.#taken = offset
     this.#ended = last
     if (!this.#sending && this.#due()) void this.#send()

@@ -3,7 +3,7 @@ import { newId } from '../contracts/ids.ts'
 import { VivariumError } from '../contracts/errors.ts'
 import type { Calls } from './calls.ts'
 import { misbehaved } from './errors.ts'
-import { openOutput, readOutput } from './output.ts'
+import { Acks, openOutput, readOutput } from './output.ts'
 import type { ExecResult, ExecSpec, GuestLink, SignalRequest } from './types.ts'
 
 const DEFAULT_MAX_BYTES = 1024 * 1024
@@ -95,7 +95,7 @@ export async function runToEnd(
   }
 
   try {
-    for await (const piece of readOutput(calls, id, 0, open, signal)) {
+    for await (const piece of readOutput(open, 0, new Acks(calls, id, 0), signal)) {
       if (piece.kind !== 'exit') {
         captures[piece.kind].push(piece.data)
         continue

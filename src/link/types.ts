@@ -18,6 +18,12 @@ export type ExecOutput =
   | { kind: 'stdout' | 'stderr'; data: Buffer; next: number }
   | { kind: 'exit'; exit: ExecExit; next: number }
 
+/** Tells the guest what of an exec's output it may forget. */
+export interface OutputAcks {
+  /** Everything before `offset` is safe on the host. `last`: that is all there is, its exit included. Nobody waits for the guest to hear of it. */
+  taken(offset: number, last?: boolean): void
+}
+
 /** Output of a short command, kept in memory up to a cap. */
 export interface ExecResult {
   exit: ExecExit
@@ -43,6 +49,8 @@ export interface GuestLink extends AsyncDisposable {
    * Acknowledges what the consumer has taken, so a slow consumer holds the process back, never the host's memory.
    */
   output(id: string, from: number, signal?: AbortSignal): AsyncIterable<ExecOutput>
+  /** The same for who must be able to read it again: nothing is forgotten but by `acks`. */
+  keptOutput(id: string, from: number, signal?: AbortSignal): { pieces: AsyncIterable<ExecOutput>; acks: OutputAcks }
   /** Writes `data` as the stdin bytes at offset `at`; `end` closes stdin behind them. */
   input(id: string, at: number, data: Buffer, end: boolean, signal?: AbortSignal): Promise<void>
   /** Gives the terminal of a process that was started with one another size. */

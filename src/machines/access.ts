@@ -1,5 +1,6 @@
 import { VivariumError } from '../contracts/errors.ts'
 import { newId } from '../contracts/ids.ts'
+import type { NetworkPolicy } from '../contracts/network.ts'
 import type { MachineInfo } from '../contracts/machine.ts'
 import type { Gateway } from '../gateway/types.ts'
 import type { GuestLink } from '../link/types.ts'
@@ -39,6 +40,17 @@ export function createMachineAccess({ machines, gateway, capacity }: MachineAcce
     )
   }
 
+  /** A machine's way out, which follows it to its end, whoever ends it. */
+  function openSession(userId: string, id: string, policy: NetworkPolicy | undefined) {
+    const session = gateway.open({ machineId: id, userId, taskId: null, policy, maxCostUsd: undefined })
+    const stop = machines.watch((info) => {
+      if (info.id !== id || info.state !== 'gone') return
+      stop()
+      void session.close()
+    })
+    return { session, stop }
+  }
+
   function get(userId: string, id: string): MachineInfo {
     const info = machines.list().find((machine) => machine.id === id && machine.userId === userId)
     if (info === undefined) throw new VivariumError('not_found', `There is no machine ${id}.`)
@@ -65,19 +77,20 @@ export function createMachineAccess({ machines, gateway, capacity }: MachineAcce
   }
 
   return {
+    async recover() {
+      const own = machines.list().filter(({ userId, taskId }) => userId !== NOBODY && taskId === null)
+      for (const { id, userId } of own) {
+        const { session } = openSession(userId, id, machines.networkOf(id))
+        await machines.rejoin(id, { egress: (socket) => session.accept(socket) })
+      }
+    },
     list: (userId) => machines.list().filter((machine) => machine.userId === userId),
     get,
     async create(userId, { memoryMib, vcpus, template, network }, signal) {
       refuseIfFull(memoryMib)
       const id = newId('vm')
       askedFor.set(id, memoryMib)
-      const session = gateway.open({ machineId: id, userId, taskId: null, policy: network, maxCostUsd: undefined })
-      // Follows the machine to its end, whoever ends it.
-      const stop = machines.watch((info) => {
-        if (info.id !== id || info.state !== 'gone') return
-        stop()
-        void session.close()
-      })
+      const { session, stop } = openSession(userId, id, network)
       try {
         const machine = await machines.create({
           id,
@@ -86,6 +99,7 @@ export function createMachineAccess({ machines, gateway, capacity }: MachineAcce
           memoryMib,
           vcpus,
           egress: (socket) => session.accept(socket),
+          ...(network !== undefined && { network }),
           ...(template !== undefined && { template }),
           ...(signal && { signal }),
         })

@@ -19,6 +19,7 @@ function engine(name: EngineName, works: boolean): Engine {
     restore: async () => expect.unreachable(),
     compatibility: async () => ({}),
     mapsReadOnly: async () => false,
+    reboot: async () => expect.unreachable(),
     adopt: async () => expect.unreachable(),
   }
 }

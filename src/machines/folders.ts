@@ -1,4 +1,4 @@
-import { chmod, chown, lstat, mkdir, readdir, rm, rmdir } from 'node:fs/promises'
+import { access, chmod, chown, lstat, mkdir, readdir, rm, rmdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { VivariumError } from '../contracts/errors.ts'
 
@@ -54,6 +54,14 @@ export async function removeFolders(folders: readonly string[]): Promise<void> {
 /** Removes a folder that nothing is left in; one that is in use stays. */
 export async function removeIfEmpty(folder: string): Promise<void> {
   await rmdir(folder).catch(() => {}) // not empty, or never made
+}
+
+/** Whether a disk folder is a saved machine. */
+export async function isSaved(diskDir: string): Promise<boolean> {
+  return access(join(diskDir, STATE_FILE)).then(
+    () => true,
+    () => false,
+  )
 }
 
 /** What machines and engine probes name their folders and logs. */

@@ -2,6 +2,7 @@ import { access, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { VivariumError } from '../contracts/errors.ts'
 import type { MachineInfo } from '../contracts/machine.ts'
+import type { NetworkPolicy } from '../contracts/network.ts'
 import type { GuestLink } from '../link/types.ts'
 import type { Logger } from '../telemetry/types.ts'
 import { waitForAgent } from './agent-hello.ts'
@@ -28,6 +29,8 @@ export interface HousedMachineParts {
   restore: (signal: AbortSignal) => Promise<Vmm>
   timeScale: number
   hasBaseline: boolean
+  /** How its VMM was lost while no orchestrator ran. */
+  crashed: string | undefined
   /** Called when nothing of the machine is left. */
   forget: () => void
   log: Logger
@@ -45,6 +48,7 @@ export class HousedMachine implements Machine {
   readonly link: GuestLink
   readonly timeScale: number
   readonly lost: Promise<string>
+  readonly crashed: string | undefined
   /** See `Machine`; one that has had a use has it no more. */
   hasBaseline: boolean
   readonly #parts: HousedMachineParts
@@ -61,6 +65,7 @@ export class HousedMachine implements Machine {
     this.link = parts.housing.link
     this.timeScale = parts.timeScale
     this.hasBaseline = parts.hasBaseline
+    this.crashed = parts.crashed
     const { promise, resolve } = Promise.withResolvers<string>()
     this.lost = promise
     this.#resolveLost = resolve
@@ -70,6 +75,11 @@ export class HousedMachine implements Machine {
 
   info(): MachineInfo {
     return this.#parts.record.info()
+  }
+
+  /** What it may reach, where it has no task that says so. */
+  get network(): NetworkPolicy | undefined {
+    return this.#parts.housing.network
   }
 
   async dumpMemory(path: string): Promise<void> {
@@ -128,6 +138,22 @@ export class HousedMachine implements Machine {
     })
   }
 
+  /** Goes on with a VMM that another orchestrator has started; resolves when its agent has answered, or the machine is lost. */
+  adopt(find: () => Promise<Vmm | undefined>): Promise<void> {
+    return this.#turns.alone(async () => {
+      try {
+        const vmm = await find()
+        if (vmm === undefined) throw this.#gone()
+        this.#watch(vmm)
+        // It may have been about to be suspended: what it was saved as is past.
+        await vmm.resume()
+        await this.#wake(vmm)
+      } catch (error) {
+        this.lose(messageOf(error))
+      }
+    })
+  }
+
   /** Calls `use` with what a suspended machine is saved as, which does not change meanwhile. Several may use it at once. */
   withSaved<T>(use: (saved: SuspendedMachine) => Promise<T>): Promise<T> {
     return this.#turns.together(() => {
@@ -155,10 +181,27 @@ export class HousedMachine implements Machine {
     return this.#parts.housing.egress.connect(take)
   }
 
-  /** Lets go of a suspended machine and leaves it as it is, for the next orchestrator. One that is not suspended is destroyed. */
+  /**
+   * Lets go of the machine and leaves it as it is, suspended or running, for the next orchestrator. One that is on its way out goes. Its guest is
+   * parked, so that no request to the model is cut; one that does not park in time is left all the same.
+   */
   leave(): Promise<void> {
-    this.#destroyed ??= this.#end(() => this.info().state === 'suspended')
+    this.#destroyed ??= this.#leave()
     return this.#destroyed
+  }
+
+  async #leave(): Promise<void> {
+    if (this.info().state === 'ready') await this.#turns.alone(() => this.#parkToLeave())
+    await this.#end(() => true)
+  }
+
+  async #parkToLeave(): Promise<void> {
+    try {
+      const deadline = AbortSignal.timeout(2 * DRAIN_MS)
+      await this.link.park({ drainMs: DRAIN_MS }, AbortSignal.any([this.#ending.signal, deadline]))
+    } catch (err) {
+      this.#parts.log.warn({ err, machineId: this.id }, 'a machine was left without being parked')
+    }
   }
 
   /** Reports the machine as lost, unless it is being destroyed, when its parts are expected to go. */
@@ -175,12 +218,16 @@ export class HousedMachine implements Machine {
   }
 
   /** Ends what is under way with the machine, then leaves or removes it. */
-  async #end(isLeft: () => boolean): Promise<void> {
+  async #end(mayStay: () => boolean): Promise<void> {
     const { record, housing, forget, log } = this.#parts
+    const isLeft = () => mayStay() && record.state !== 'stopping' && record.state !== 'gone'
     if (!isLeft()) record.become('stopping')
     this.#ending.abort(new VivariumError('cancelled', 'The machine was destroyed.'))
     await this.#turns.over()
-    if (isLeft()) return housing.leave()
+    if (isLeft()) {
+      this.#vmm?.release()
+      return housing.leave({ isRunning: this.#vmm !== undefined })
+    }
     record.become('stopping')
     try {
       await this.#vmm?.kill()
@@ -211,7 +258,8 @@ export class HousedMachine implements Machine {
   /** After an attempt to start it from its disk failed: it is lost where it had begun to go on already. */
   async #stayOnDisk(cause: unknown): Promise<void> {
     try {
-      await access(this.#stateFile())
+      // Without it the machine goes on from its disk alone, as it would have before.
+      if (this.crashed === undefined) await access(this.#stateFile())
       await this.#parts.housing.suspended()
       this.#parts.record.become('suspended')
     } catch {

@@ -1,5 +1,6 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { NetworkPolicy } from '../contracts/network.ts'
 import type { GuestImage } from '../images/types.ts'
 import { startSessionEarly } from '../link/preamble.ts'
 import type { GuestLink } from '../link/types.ts'
@@ -14,6 +15,9 @@ import type { ProcessIdentity, VmmSpec } from './types.ts'
 
 /** For a guest to answer on a connection that nobody uses yet; it may still have to boot. */
 const GREET_MS = 60_000
+
+/** In a run folder: where the host listens for its guest. */
+const SOCKETS = ['control.sock', 'egress.sock'] as const
 
 export interface LinkOptions {
   machineId: string
@@ -77,13 +81,21 @@ export class Housing implements AsyncDisposable {
     return housing
   }
 
-  /** The same for a suspended machine of an earlier orchestrator, whose disk folder is there and stays where a step fails. */
-  static async reopen(entry: JournalEntry, context: HousingContext): Promise<Housing> {
+  /**
+   * The same for a machine of an earlier orchestrator, whose disk folder is there and stays where a step fails; so does its run folder, where its
+   * VMM runs.
+   */
+  static async reopen(entry: JournalEntry, context: HousingContext, isRunning: boolean): Promise<Housing> {
     const housing = new Housing(entry, entry.uid, context, true)
+    housing.#identity = isRunning ? entry.identity : undefined
     await using opened = new AsyncDisposableStack()
-    opened.defer(() => housing.leave())
-    await rm(entry.runDir, { recursive: true, force: true })
-    await makeRunFolder(housing.folders.runDir, entry.uid)
+    opened.defer(() => housing.leave({ isRunning }))
+    if (isRunning) {
+      for (const name of SOCKETS) await rm(join(entry.runDir, name), { force: true })
+    } else {
+      await rm(entry.runDir, { recursive: true, force: true })
+      await makeRunFolder(housing.folders.runDir, entry.uid)
+    }
     await housing.#listen()
     opened.move()
     return housing
@@ -92,6 +104,10 @@ export class Housing implements AsyncDisposable {
   /** What the machine was made with, and depends on once it is saved. */
   get dependsOn(): Dependencies {
     return this.#entry.dependsOn
+  }
+
+  get network(): NetworkPolicy | undefined {
+    return this.#entry.network
   }
 
   spec({ image, scratchBase, memory }: SpecParts): VmmSpec {
@@ -119,10 +135,10 @@ export class Housing implements AsyncDisposable {
     this.#keepsDisk = true
   }
 
-  /** Closes what is open in this process and removes the run folder; the rest stays, for `reopen`. */
-  async leave(): Promise<void> {
+  /** Closes what is open in this process; the rest stays, for `reopen`, but for a run folder that no VMM uses. */
+  async leave({ isRunning }: { isRunning: boolean }): Promise<void> {
     await this.#close()
-    await rm(this.folders.runDir, { recursive: true, force: true })
+    if (!isRunning) await rm(this.folders.runDir, { recursive: true, force: true })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -145,7 +161,8 @@ export class Housing implements AsyncDisposable {
     const { runDir } = this.folders
     const control = (socket: Parameters<GuestLink['accept']>[0]) => this.link.accept(socket)
     const egress = (socket: Parameters<GuestLink['accept']>[0]) => this.egress.accept(socket)
-    this.#resources.use(await listenForVmm(join(runDir, 'control.sock'), this.#uid, control))
-    this.#resources.use(await listenForVmm(join(runDir, 'egress.sock'), this.#uid, egress))
+    const [controlSocket, egressSocket] = SOCKETS
+    this.#resources.use(await listenForVmm(join(runDir, controlSocket), this.#uid, control))
+    this.#resources.use(await listenForVmm(join(runDir, egressSocket), this.#uid, egress))
   }
 }

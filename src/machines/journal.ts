@@ -1,6 +1,7 @@
 import type { Database } from '../store/database.ts'
 import type { Selectable, Updateable } from 'kysely'
 import { z } from 'zod'
+import { NetworkPolicy } from '../contracts/network.ts'
 import type { MachinesTable } from '../store/tables.ts'
 import type { Dependencies } from './dependencies.ts'
 import type { ProcessIdentity } from './types.ts'
@@ -8,7 +9,11 @@ import { canLeaseUids, leaseUid } from './uid-lease.ts'
 
 type Row = Selectable<MachinesTable>
 
-export type NewJournalEntry = Omit<Row, 'uid' | 'pid' | 'startTime' | 'dependsOnJson'> & { dependsOn: Dependencies }
+export type NewJournalEntry = Omit<Row, 'uid' | 'pid' | 'startTime' | 'dependsOnJson' | 'networkJson'> & {
+  dependsOn: Dependencies
+  /** Of a machine without a task. */
+  network: NetworkPolicy | undefined
+}
 
 /** What was written down of a machine, with its process as far as it got. */
 export interface JournalEntry extends NewJournalEntry {
@@ -58,9 +63,10 @@ export class Journal {
 
   async all(): Promise<JournalEntry[]> {
     const rows = await this.#database.selectFrom('machines').selectAll().execute()
-    return rows.map(({ uid, pid, startTime, dependsOnJson, ...entry }) => ({
+    return rows.map(({ uid, pid, startTime, dependsOnJson, networkJson, ...entry }) => ({
       ...entry,
       dependsOn: DependenciesJson.parse(JSON.parse(dependsOnJson)),
+      network: networkJson === null ? undefined : NetworkPolicy.parse(JSON.parse(networkJson)),
       uid: uid ?? undefined,
       identity: pid === null || startTime === null ? undefined : { pid, startTime },
     }))
@@ -70,9 +76,11 @@ export class Journal {
     await this.#database.updateTable('machines').set(change).where('id', '=', id).execute()
   }
 
-  async #add({ dependsOn, ...entry }: NewJournalEntry): Promise<number | undefined> {
+  async #add({ dependsOn, network, ...entry }: NewJournalEntry): Promise<number | undefined> {
     const uid = (await canLeaseUids()) ? await leaseUid(await this.#takenUids()) : undefined
-    const row = { ...entry, dependsOnJson: JSON.stringify(dependsOn), uid: uid ?? null, pid: null, startTime: null }
+    const networkJson = network === undefined ? null : JSON.stringify(network)
+    const more = { dependsOnJson: JSON.stringify(dependsOn), networkJson, uid: uid ?? null }
+    const row = { ...entry, ...more, pid: null, startTime: null }
     await this.#database.insertInto('machines').values(row).execute()
     return uid
   }

@@ -1,5 +1,6 @@
 import { VivariumError } from '../contracts/errors.ts'
 import { EngineName, type MachineInfo } from '../contracts/machine.ts'
+import type { NetworkPolicy } from '../contracts/network.ts'
 import { DEFAULT_TEMPLATE } from '../contracts/template.ts'
 import type { Images } from '../images/types.ts'
 import type { GuestLink } from '../link/types.ts'
@@ -11,7 +12,7 @@ import type { LinkOptions } from './housing.ts'
 import { Journal, type JournalEntry } from './journal.ts'
 import { Keeper } from './keeper.ts'
 import { refuseTooLarge, type SizeLimits } from './limits.ts'
-import { reconcile } from './reconcile.ts'
+import { reconcile, type FoundState } from './reconcile.ts'
 import { reopenMachine } from './start-machine.ts'
 import { Starter } from './starter.ts'
 import { bake, type WarmEgress } from './templates/bake.ts'
@@ -19,6 +20,7 @@ import { noTemplates } from './templates/none.ts'
 import { TemplateService, type TemplateSettings } from './templates/templates.ts'
 import {
   NOBODY,
+  type Claims,
   type Engine,
   type Machine,
   type MachineLease,
@@ -27,6 +29,8 @@ import {
   type MachineUse,
   type Templates,
 } from './types.ts'
+
+const NO_CLAIMS: Claims = { inUse: new Set(), givenBack: new Map() }
 
 /** How often machines that nobody uses yet are compared with the template that they would start from now. */
 const REVIEW_MS = 30_000
@@ -49,6 +53,8 @@ export interface MachinesOptions {
   exclude: readonly string[]
   /** Kept machines that nobody uses for so long are suspended; 0 never. */
   suspendIdleMs: number
+  /** What becomes of machines of users when this orchestrator ends; see the setting `tasks.atShutdown`. */
+  atShutdown: 'suspend' | 'leave' | 'stop'
   /** Null boots every machine. */
   templates: TemplateSettings | null
   /** The way out of a machine in which a template's warm-up script runs. */
@@ -137,7 +143,8 @@ class JournaledMachines implements Machines {
     record.usedBy(after)
     const takerBefore = machine.takeEgress(use.egress ?? undefined)
     try {
-      await this.#journal.setUse(id, after)
+      // Until when it was kept stays written down: whoever finds that this use never began gives it back.
+      await this.#journal.setUse(id, { ...after, keepUntil: before.keepUntil })
       await machine.resume(signal)
       return machine
     } catch (error) {
@@ -150,6 +157,24 @@ class JournaledMachines implements Machines {
       this.#keepOn(entry)
       throw error
     }
+  }
+
+  find(id: string): Machine | undefined {
+    return this.#entries.find(id)?.machine
+  }
+
+  networkOf(id: string): NetworkPolicy | undefined {
+    return this.#entries.find(id)?.machine?.network
+  }
+
+  async rejoin(id: string, { egress, onChange }: Pick<MachineUse, 'egress' | 'onChange'>): Promise<void> {
+    const { entry, machine } = this.#entries.housed(id)
+    entry.onChange = onChange
+    machine.takeEgress(egress ?? undefined)
+  }
+
+  async leave(id: string): Promise<void> {
+    await this.#entries.get(id).machine?.leave()
   }
 
   async keep(id: string, until: Date): Promise<void> {
@@ -197,12 +222,13 @@ class JournaledMachines implements Machines {
     return this.#entries.watch(listener)
   }
 
-  async reconcile(): Promise<string[]> {
+  async reconcile(claims: Claims = NO_CLAIMS): Promise<string[]> {
     const removed = await reconcile({
       ...this.#options,
       journal: this.#journal,
+      claims,
       isCurrent: (id) => this.#entries.find(id) !== undefined,
-      reopen: (entry) => this.#reopen(entry),
+      reopen: (entry, found) => this.#reopen(entry, found),
     })
     await this.#templates?.removeLeftovers()
     return removed
@@ -213,7 +239,7 @@ class JournaledMachines implements Machines {
     this.#closing = closing
     clearInterval(this.#reviewer)
     this.#keeper[Symbol.dispose]()
-    const closed = this.#entries.all().map((entry) => close(entry, closing))
+    const closed = this.#entries.all().map((entry) => close(entry, closing, this.#options.atShutdown))
     await Promise.allSettled([this.#templates?.[Symbol.asyncDispose](), ...closed])
     await removeIfEmpty(this.#options.runDir)
   }
@@ -246,8 +272,8 @@ class JournaledMachines implements Machines {
     if (this.#closing !== undefined) throw this.#closing
   }
 
-  /** A suspended machine of an earlier orchestrator is there again, until the time it was kept for. */
-  async #reopen(journaled: JournalEntry): Promise<void> {
+  /** A machine of an earlier orchestrator is there again; one that is kept, until the time it was kept for. */
+  async #reopen(journaled: JournalEntry, found: FoundState): Promise<void> {
     const engine = this.#options.engines.find(({ name }) => name === journaled.engine)
     if (engine === undefined) throw new Error(`there is no engine ${journaled.engine}`)
     const { id } = journaled
@@ -255,13 +281,12 @@ class JournaledMachines implements Machines {
     try {
       const { record, started } = entry
       record.cameFrom({ ...journaled, startedFrom: journaled.startedFrom as MachineInfo['startedFrom'] })
+      record.usedBy(journaled)
       const context = { ...this.#options, journal: this.#journal, engine }
-      const machine = await reopenMachine(context, record, journaled, () => this.#forget(id))
+      const machine = await reopenMachine(context, record, journaled, { found, forget: () => this.#forget(id) })
       entry.machine = machine
       started.resolve(machine)
       void machine.lost.then(() => machine.destroy()).catch(() => {}) // logged where it failed
-      record.become('suspended')
-      record.usedBy(journaled)
       this.#keepOn(entry)
     } catch (error) {
       this.#forget(id)
@@ -313,11 +338,15 @@ function isReady({ record, machine }: Entry): boolean {
   return machine !== undefined && record.info().userId === NOBODY && record.state === 'ready'
 }
 
-/** A suspended machine that is kept outlives this orchestrator. */
-async function close(entry: Entry, closing: VivariumError): Promise<void> {
-  const { state, keepUntil } = entry.record.info()
-  if (state === 'suspended' && keepUntil !== null) await entry.machine?.leave()
-  else await end(entry, closing)
+/** Machines of users outlive this orchestrator, suspended or running, unless they are to be stopped; kept ones that lie on the disk do in any case. */
+async function close(entry: Entry, closing: VivariumError, how: MachinesOptions['atShutdown']): Promise<void> {
+  const { userId, state, keepUntil } = entry.record.info()
+  const { machine } = entry
+  if (machine === undefined || userId === NOBODY) return end(entry, closing)
+  const isKept = state === 'suspended' && keepUntil !== null
+  if (how === 'stop' && !isKept) return end(entry, closing)
+  if (how === 'suspend' && state === 'ready') await machine.suspend().catch(() => {}) // then it runs on
+  await machine.leave()
 }
 
 /** Ends a machine, or its start, with a reason for whoever uses it. */

@@ -1,9 +1,10 @@
 import { rm, stat } from 'node:fs/promises'
-import { join } from 'node:path'
 import type { Logger } from '../telemetry/types.ts'
-import { machineEntries, removeFolders, STATE_FILE } from './folders.ts'
+import { isSaved, machineEntries, removeFolders } from './folders.ts'
 import type { Journal, JournalEntry } from './journal.ts'
 import { killMachineProcesses } from './kill.ts'
+import { isRunning } from './process-identity.ts'
+import { NOBODY, type Claims } from './types.ts'
 import { isLeasable } from './uid-lease.ts'
 
 export interface ReconcileOptions {
@@ -11,38 +12,44 @@ export interface ReconcileOptions {
   runDir: string
   diskDir: string
   log: Logger
+  claims: Claims
   /** Whether a machine is this orchestrator's own. */
   isCurrent: (id: string) => boolean
-  /** Takes up a suspended machine. */
-  reopen: (entry: JournalEntry) => Promise<void>
+  /** Takes up a machine. */
+  reopen: (entry: JournalEntry, found: FoundState) => Promise<void>
 }
 
+/** How a machine of an earlier orchestrator was found: its VMM runs, it is saved in its disk folder, or only its disk is left. */
+export type FoundState = 'running' | 'suspended' | 'crashed'
+
 /**
- * Takes up what a previous orchestrator left: suspended machines that are still to be kept. Removes the rest: first what its
+ * Takes up what a previous orchestrator left: machines that somebody uses or keeps. Removes the rest: first what its
  * journal names, then folders that look like a machine's and are in nobody's journal, e.g. because the database was restored
  * from a copy. Returns the ids of the machines removed. One that can be neither taken up nor removed now stays in the journal and is
  * logged; it does not keep the others.
  */
 export async function reconcile(options: ReconcileOptions): Promise<string[]> {
-  const { journal, log } = options
+  const { journal, claims, log } = options
   const removed: string[] = []
   const kept = new Set<string>()
-  for (const entry of await journal.all()) {
-    if (options.isCurrent(entry.id)) continue
+  for (const journaled of await journal.all()) {
+    if (options.isCurrent(journaled.id)) continue
     try {
-      await killMachineProcesses(entry)
-      if (await isKept(entry)) {
-        await options.reopen(entry)
-        log.info({ machineId: entry.id }, 'took up a suspended machine of a previous run')
+      const entry = await claimed(journal, journaled, claims)
+      if (entry !== undefined) {
+        const found = await findState(entry)
+        await options.reopen(entry, found)
+        log.info({ machineId: entry.id, found }, 'took up a machine of a previous run')
         continue
       }
-      await removeFolders([entry.runDir, entry.diskDir])
-      await journal.remove(entry.id)
-      removed.push(entry.id)
-      log.info({ machineId: entry.id }, 'removed a machine that a previous run had left')
+      await killMachineProcesses(journaled)
+      await removeFolders([journaled.runDir, journaled.diskDir])
+      await journal.remove(journaled.id)
+      removed.push(journaled.id)
+      log.info({ machineId: journaled.id }, 'removed a machine that a previous run had left')
     } catch (err) {
-      kept.add(entry.id)
-      log.error({ err, machineId: entry.id }, 'a machine of a previous run could not be taken up or removed')
+      kept.add(journaled.id)
+      log.error({ err, machineId: journaled.id }, 'a machine of a previous run could not be taken up or removed')
     }
   }
   for (const folder of [options.runDir, options.diskDir])
@@ -51,11 +58,31 @@ export async function reconcile(options: ReconcileOptions): Promise<string[]> {
   return removed
 }
 
-/** Whether a machine was suspended, is all there, and is still to be kept. */
-async function isKept({ state, keepUntil, diskDir }: JournalEntry): Promise<boolean> {
-  if (state !== 'suspended' || keepUntil === null || keepUntil < new Date().toISOString()) return false
-  const saved = await stat(join(diskDir, STATE_FILE)).catch(() => undefined) // taken up already, or removed by somebody
-  return saved !== undefined
+/** What a machine is for, from now on; undefined where nobody needs it. Its disk must be there, and it must have run. */
+async function claimed(journal: Journal, entry: JournalEntry, claims: Claims): Promise<JournalEntry | undefined> {
+  const { id, userId, taskId, keepUntil, startedFrom, diskDir } = entry
+  if (userId === NOBODY || entry.identity === undefined || !(await isThere(diskDir))) return undefined
+  if (claims.inUse.has(id)) return { ...entry, keepUntil: null }
+  const isKept = keepUntil !== null && keepUntil > new Date().toISOString()
+  if (taskId === null) return keepUntil === null || isKept ? entry : undefined
+  if (!isKept) return undefined
+  const givenBack = claims.givenBack.get(id)
+  if (givenBack === undefined) return entry
+  const use = { userId, taskId: givenBack, keepUntil, startedFrom }
+  await journal.setUse(id, use)
+  return { ...entry, ...use }
+}
+
+async function findState(entry: JournalEntry): Promise<FoundState> {
+  const { identity, state, diskDir } = entry
+  if (state === 'running' && identity !== undefined && (await isRunning(identity))) return 'running'
+  await killMachineProcesses(entry)
+  // A complete state is removed before its machine goes on, so one that is there is the newest of the machine.
+  return (await isSaved(diskDir)) ? 'suspended' : 'crashed'
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined)) !== undefined
 }
 
 async function removeStray(id: string, path: string, log: Logger): Promise<void> {

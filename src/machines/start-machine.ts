@@ -7,9 +7,11 @@ import { waitForAgent } from './agent-hello.ts'
 import { dependenciesOf, findChange, type Dependencies } from './dependencies.ts'
 import { HousedMachine, type HousedMachineParts } from './housed-machine.ts'
 import { Housing, type HousingContext } from './housing.ts'
+import { isSaved } from './folders.ts'
 import type { JournalEntry } from './journal.ts'
+import type { FoundState } from './reconcile.ts'
 import type { MachineRecord } from './record.ts'
-import type { Engine, MachineOptions, SavedMachine, VmmSpec } from './types.ts'
+import type { Engine, MachineOptions, ProcessIdentity, SavedMachine, VmmSpec } from './types.ts'
 
 /** What starting machines takes besides each machine's own options. */
 export interface StartContext extends Omit<HousingContext, 'timeScale'> {
@@ -34,7 +36,10 @@ export type Origin =
   | { from: 'template'; template: string; saved: SavedMachine }
   | { from: 'fork'; of: string; saved: SavedMachine; dependsOn: Dependencies }
 
-export interface StartOptions extends Pick<MachineOptions, 'userId' | 'taskId' | 'memoryMib' | 'vcpus' | 'egress'> {
+export interface StartOptions extends Pick<
+  MachineOptions,
+  'userId' | 'taskId' | 'memoryMib' | 'vcpus' | 'egress' | 'network'
+> {
   origin: Origin
   /** Called when nothing of the machine is left. */
   forget: () => void
@@ -60,7 +65,7 @@ export async function startMachine(
   if (origin.from === 'fork') refuseChange(`A copy of the machine ${origin.of}`, origin.dependsOn, dependsOn)
 
   record.enter('disk')
-  const { userId, taskId, memoryMib, vcpus } = options
+  const { userId, taskId, memoryMib, vcpus, network } = options
   const { createdAt, startedFrom, template } = record.info()
   const entry = {
     id,
@@ -75,6 +80,7 @@ export async function startMachine(
     state: 'running',
     dependsOn,
     keepUntil: null,
+    network,
     runDir: join(context.runDir, id),
     diskDir: (origin.from === 'boot' ? origin.diskDir : undefined) ?? join(context.diskDir, id),
   }
@@ -100,39 +106,52 @@ export async function startMachine(
   const restore = restorer(context, housing)
   const hasBaseline = origin.from === 'template'
   const { timeScale } = engine
-  return new HousedMachine({ record, housing, vmm, restore, timeScale, hasBaseline, forget: options.forget, log })
+  const { forget } = options
+  return new HousedMachine({ record, housing, vmm, restore, timeScale, hasBaseline, crashed: undefined, forget, log })
 }
 
-/** A suspended machine of an earlier orchestrator, as it was. */
+/** A machine of an earlier orchestrator, as it was: it runs on, or lies on the disk. */
 export async function reopenMachine(
   context: StartContext,
   record: MachineRecord,
   entry: JournalEntry,
-  forget: () => void,
+  options: { found: FoundState; forget: () => void },
 ): Promise<HousedMachine> {
   const { engine, log } = context
-  const housing = await Housing.reopen(entry, { ...context, timeScale: engine.timeScale })
+  const { found, forget } = options
+  const housing = await Housing.reopen(entry, { ...context, timeScale: engine.timeScale }, found === 'running')
   const restore = restorer(context, housing)
   const { timeScale } = engine
-  return new HousedMachine({ record, housing, vmm: undefined, restore, timeScale, hasBaseline: false, forget, log })
+  const crashed = found === 'crashed' ? 'its process is gone' : undefined
+  const parts = { record, housing, vmm: undefined, restore, timeScale, hasBaseline: false, crashed, forget, log }
+  const machine = new HousedMachine(parts)
+  const { identity } = entry
+  if (found === 'running' && identity !== undefined) {
+    record.become('resuming')
+    const spec = async () => housing.spec({ ...(await currentParts(context)), memory: 'anonymous' })
+    void machine.adopt(async () => engine.adopt(await spec(), identity))
+  } else record.become('suspended')
+  return machine
 }
 
-/** Starts a machine's VMM again from its own disk folder. Rejects with `conflict` where what it was made with is not at hand any more. */
+/** Starts a machine's VMM again from its own disk folder. Rejects with `conflict` where what it was saved with is not at hand any more. */
 function restorer(context: StartContext, housing: Housing): HousedMachineParts['restore'] {
   const { engine } = context
   return async (signal) => {
     const { dependsOn, ...parts } = await currentParts(context, signal)
+    const spec = housing.spec({ ...parts, memory: 'anonymous' })
+    const started = (identity: ProcessIdentity) => housing.started(identity)
+    if (!(await isSaved(housing.folders.diskDir))) return engine.reboot(spec, started, signal)
     refuseChange(`Machine ${housing.id}`, housing.dependsOn, dependsOn)
     const saved: SavedMachine = { folder: housing.folders.diskDir, disk: 'own' }
-    const spec = housing.spec({ ...parts, memory: 'anonymous' })
-    const vmm = await engine.restore(spec, saved, (identity) => housing.started(identity), signal)
+    const vmm = await engine.restore(spec, saved, started, signal)
     crashPoint('resume taken')
     return vmm
   }
 }
 
 /** What a machine is made of now. */
-async function currentParts({ engine, images, scratchMib }: StartContext, signal: AbortSignal) {
+async function currentParts({ engine, images, scratchMib }: StartContext, signal?: AbortSignal) {
   const image = await images.ensure(undefined, signal)
   const [scratchBase, dependsOn] = await Promise.all([
     images.emptyScratch(scratchMib),

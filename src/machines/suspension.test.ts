@@ -5,7 +5,7 @@ import { expect, test } from 'vitest'
 import { REQUEST, setUpMachines } from '../../test/machines/fakes.ts'
 import type { MachineInfo } from '../contracts/machine.ts'
 import { createMachines } from './machines.ts'
-import { untilGone } from './process-identity.ts'
+import { identify, untilGone } from './process-identity.ts'
 import { NOBODY, type Machine, type ProcessIdentity } from './types.ts'
 
 const ADA = { ...REQUEST, userId: 'u_111111111111', taskId: 't_111111111111' }
@@ -195,7 +195,9 @@ test('a machine of nobody is given away once, with the connections of its guest'
 test('a ready machine that has died is not given away, even before anybody has heard of it', async () => {
   await using set = await setUpMachines()
   const { id } = await set.machines.create({ ...REQUEST, userId: NOBODY, egress: null })
-  process.kill(await pidOf(set, { id }), 'SIGKILL')
+  const pid = await pidOf(set, { id })
+  process.kill(pid, 'SIGKILL')
+  while ((await identify(pid)) !== undefined) await new Promise((resolve) => setTimeout(resolve, 1))
   await expect(set.machines.assign(id, ADA)).rejects.toMatchObject({
     code: expect.stringMatching(/guest_lost|conflict/),
   })
@@ -265,11 +267,11 @@ test('a kept machine is destroyed when its time is over', async () => {
   await expect.poll(() => traces(set)).toEqual([])
 })
 
-/** Machines of ADA's: kept and suspended, suspended, kept, and kept for a time that is over. */
+/** Machines of ADA's: kept and suspended, suspended, in use, and kept for a time that is over. */
 async function fourMachines({ machines }: Set): Promise<Machine[]> {
   const all = await Promise.all([1, 2, 3, 4].map(() => machines.create(ADA)))
-  const [kept, suspended, awake, over] = all.map(({ id }) => id)
-  for (const id of [kept, awake]) await machines.keep(id ?? '', inAnHour())
+  const [kept, suspended, , over] = all.map(({ id }) => id)
+  await machines.keep(kept ?? '', inAnHour())
   await machines.keep(over ?? '', new Date(Date.now() + 300))
   for (const id of [kept, suspended, over]) await machines.suspend(id ?? '')
   return all
@@ -296,7 +298,7 @@ test('a suspended machine that is kept outlives its orchestrator, stopped or kil
   }
 })
 
-test('a suspended machine that is not all there is removed; one that can not be taken up now stays', async () => {
+test('a kept machine of which only the disk is left is booted from it; one that can not be taken up now stays', async () => {
   await using set = await setUpMachines()
   const { machines, options, database } = set
   const [part, blocked] = await Promise.all([machines.create(ADA), machines.create(ADA)])
@@ -308,8 +310,13 @@ test('a suspended machine that is not all there is removed; one that can not be 
   await rm(join(options.diskDir, part.id, 'state'))
   await database.updateTable('machines').set({ engine: 'firecracker' }).where('id', '=', blocked.id).execute()
   const successor = createMachines(options)
-  expect(await successor.reconcile()).toEqual([part.id])
-  expect(successor.list()).toEqual([])
+  expect(await successor.reconcile()).toEqual([])
+  expect(successor.list()).toMatchObject([{ id: part.id, state: 'suspended' }])
+  expect(successor.find(part.id)?.crashed).toMatch(/gone/)
+  await successor.resume(part.id)
+  expect(set.engine.rebooted).toEqual([part.id])
+  expect(successor.list()).toMatchObject([{ id: part.id, state: 'ready' }])
+  await successor.evict(part.id, 'enough')
   expect(existsSync(join(options.diskDir, blocked.id, 'state'))).toBe(true)
   await database.updateTable('machines').set({ engine: 'qemu-tcg' }).execute()
   await mkdir(join(options.runDir, blocked.id), { recursive: true })

@@ -1,5 +1,6 @@
 import type { Duplex, Readable } from 'node:stream'
 import type { EngineName, ExecRequest, ExecResponse, MachineInfo, MachineRequest } from '../contracts/machine.ts'
+import type { NetworkPolicy } from '../contracts/network.ts'
 import type { ShellRequest, TerminalSize } from '../contracts/shell.ts'
 import type { Template, TemplateRequest } from '../contracts/template.ts'
 import type { GuestImage, Progress } from '../images/types.ts'
@@ -90,6 +91,8 @@ export interface Vmm {
   save(signal?: AbortSignal): Promise<void>
   /** Kills the process and all it started; resolves when they are gone. Idempotent. */
   kill(): Promise<void>
+  /** Lets go of the process, for another orchestrator. */
+  release(): void
 }
 
 export interface Engine {
@@ -121,6 +124,8 @@ export interface Engine {
    * (QEMU before 8.2), mapping is for users who trust each other.
    */
   mapsReadOnly(): Promise<boolean>
+  /** Boots a machine whose VMM has died, from its own disk: its files are there, its processes are not. Otherwise as `create`. */
+  reboot(spec: VmmSpec, started: (identity: ProcessIdentity) => Promise<void>, signal?: AbortSignal): Promise<Vmm>
   /** Finds the VMM of a journaled machine again, or undefined when that process is gone. */
   adopt(spec: VmmSpec, identity: ProcessIdentity): Promise<Vmm | undefined>
 }
@@ -139,6 +144,8 @@ export interface MachineUse {
 }
 
 export interface MachineOptions extends MachineUse {
+  /** What a machine without a task may reach: journaled with it. */
+  network?: NetworkPolicy
   /** The id to give it, for a caller that must know it before (its egress session names it); a fresh one otherwise. */
   id?: string
   memoryMib: number
@@ -158,6 +165,11 @@ export interface Machine {
   readonly timeScale: number
   /** Its workspace is as its template left it, which has marked that as the state that changes are told from. */
   readonly hasBaseline: boolean
+  /**
+   * How its VMM was lost while no orchestrator ran; undefined where it was not. Such a machine shows as suspended, and is booted from its
+   * disk when it is resumed: its files are as they last reached the disk, its processes are gone.
+   */
+  readonly crashed: string | undefined
   info(): MachineInfo
   /** Resolves with a sentence when the machine is gone for a reason other than `destroy`: VMM died, link lost. */
   readonly lost: Promise<string>
@@ -183,6 +195,17 @@ export interface Machines extends AsyncDisposable {
    * can't be resumed stays what it was.
    */
   assign(id: string, use: MachineUse, signal?: AbortSignal): Promise<Machine>
+  /** A machine that `reconcile` has taken up, suspended ones too. */
+  find(id: string): Machine | undefined
+  /** What a machine without a task may reach, as it was asked for. */
+  networkOf(id: string): NetworkPolicy | undefined
+  /** Gives a machine that was taken up to its use of before. */
+  rejoin(id: string, use: Pick<MachineUse, 'egress' | 'onChange'>): Promise<void>
+  /**
+   * Lets go of a machine and leaves it as it is, for the next orchestrator: suspended, or running. Requests to the model under way may end first,
+   * for a bounded time.
+   */
+  leave(id: string): Promise<void>
   /** Keeps a machine whose task has ended: it is destroyed at `until`, and suspended while nobody uses it. */
   keep(id: string, until: Date): Promise<void>
   /**
@@ -200,12 +223,20 @@ export interface Machines extends AsyncDisposable {
   /** Calls `listener` on every change of any machine; returns the unsubscribe function. */
   watch(listener: (info: MachineInfo) => void): () => void
   /**
-   * Takes up what a previous orchestrator left: suspended machines are there again, everything else is removed: VMMs by pid
-   * and start time, folders, disks. Returns the ids of the machines removed.
+   * Takes up what a previous orchestrator left: machines of users run on or lie on the disk as they did. Everything else is removed: VMMs by
+   * pid and start time, folders, disks. Returns the ids of the machines removed.
    */
-  reconcile(): Promise<string[]>
+  reconcile(claims?: Claims): Promise<string[]>
   /** The engine in use; chosen (and probed) on first call. */
   engine(): Promise<Engine>
+}
+
+/** What the tasks of a previous orchestrator say of its machines. */
+export interface Claims {
+  /** Machines whose tasks go on in them. */
+  inUse: ReadonlySet<string>
+  /** Kept machines that a task had taken over without beginning in them: the task that they are kept of. */
+  givenBack: ReadonlyMap<string, string>
 }
 
 export interface MachineLease extends Disposable {
@@ -284,6 +315,8 @@ export interface Shell extends AsyncDisposable {
  * runs a task can be looked into and destroyed (its task then fails, saying so). A suspended machine is resumed when it is used.
  */
 export interface MachineAccess {
+  /** Gives machines without a task that were taken up from a previous orchestrator their way out again. */
+  recover(): Promise<void>
   list(userId: string): MachineInfo[]
   get(userId: string, id: string): MachineInfo
   /** Boots a machine without a task; resolves when it is ready. Rejects with `queue_full` where there is no room for it. */

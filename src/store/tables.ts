@@ -8,6 +8,8 @@ export interface Tables {
   resultFiles: ResultFilesTable
   uploads: UploadsTable
   events: EventsTable
+  checkpoints: CheckpointsTable
+  runs: RunsTable
   machines: MachinesTable
   modelRequests: ModelRequestsTable
   usageRecords: UsageRecordsTable
@@ -98,6 +100,32 @@ export interface EventsTable {
   payloadBytes: number | null
 }
 
+/** How far the source of a task's events has been read into its log: stored with the events, gone with the last one. */
+export interface CheckpointsTable {
+  taskId: string
+  checkpointJson: string
+}
+
+/** The journal of runs: written before an agent is started, removed when its task is final. */
+export interface RunsTable {
+  taskId: string
+  machineId: string
+  /** The agent's process in the guest. */
+  execId: string
+  /** What of an AgentStart the request does not say. */
+  startJson: string
+  /** Until when the machine was to be kept already. */
+  keepUntil: string | null
+  /** Milliseconds of the task's time limit that were used when the clock was last set … */
+  ranMs: number
+  /** … which was then, and it has run since; null: it stands still. */
+  clockAt: string | null
+  /** When its machine, which is suspended, is to go on by itself; null: when somebody asks. */
+  wakeAt: string | null
+  /** How the agent ended, once it has: an Ending. */
+  endingJson: string | null
+}
+
 /** The journal: every machine is written here before anything of it exists, and removed when nothing is left. */
 export interface MachinesTable {
   id: string
@@ -120,6 +148,8 @@ export interface MachinesTable {
   /** What it was made with: it can't be started from its disk with anything else. An object of strings. */
   dependsOnJson: Generated<string>
   keepUntil: string | null
+  /** The NetworkPolicy of a machine without a task. */
+  networkJson: string | null
 }
 
 /**

@@ -27,12 +27,7 @@ export class Egress {
   open(machineId: string): EgressSession {
     const { id: taskId, userId, request, stop } = this.#run
     const session = this.#services.gateway.open({
-      machineId,
-      userId,
-      taskId,
-      policy: networkPolicy(request),
-      needsModel: this.#services.agents[request.agent].needsModel,
-      maxCostUsd: request.maxCostUsd,
+      ...egressContext(this.#services.agents, { machineId, userId, taskId, request }),
       onUsage: (usage) => {
         if (!this.#isOver) this.#recorder.note(usageEvent(usage))
         void this.save(session)
@@ -79,8 +74,17 @@ export class Egress {
   }
 }
 
+/** What a task's machine may reach, and who pays. */
+export function egressContext(
+  agents: RunServices['agents'],
+  { request, ...whose }: { machineId: string; userId: string; taskId: string; request: StoredRequest },
+): EgressContext {
+  const { needsModel } = agents[request.agent]
+  return { ...whose, policy: networkPolicy(request), needsModel, maxCostUsd: request.maxCostUsd }
+}
+
 /** The event that tells of a request which was counted. */
-function usageEvent(usage: ModelUsage): NewEvent {
+export function usageEvent(usage: ModelUsage): NewEvent {
   const { requestId, model, costUsd, chargedUsd, complete, overBudgetUsd } = usage
   const { inputTokens, outputTokens, cacheReadTokens, cacheWriteTokens } = usage
   return {

@@ -7,6 +7,8 @@ import type { Halt, StatusBoard } from './status-board.ts'
 /** A hold that ends sooner is not worth a suspension. */
 const WORTH_SUSPENDING_MS = 2 * 60_000
 
+const MAX_TIMER_MS = 24 * 60 * 60_000
+
 const ASLEEP: Halt = { message: 'The machine is suspended; the task goes on when it is resumed', until: null }
 
 export interface HaltsOptions {
@@ -14,6 +16,10 @@ export interface HaltsOptions {
   machines: Machines
   clock: RunClock
   board: StatusBoard
+  /** Stores how the clock stands, after each change; never rejects. */
+  saveClock: () => void
+  /** Stores when the suspended machine is to go on by itself; never rejects. */
+  saveWakeAt: (at: Date | null) => Promise<void>
   log: Logger
 }
 
@@ -58,6 +64,15 @@ export class Halts implements Disposable {
     else this.#rest(hold.until)
   }
 
+  /** The machine was suspended by an orchestrator before, until `at`. */
+  sleepUntil(at: Date): void {
+    this.#isNapping = true
+    this.#hold = { message: 'The machine sleeps until the task can go on', until: at }
+    this.#show()
+    const timer = setTimeout(() => this.held(null), Math.min(Math.max(0, at.getTime() - Date.now()), MAX_TIMER_MS))
+    this.#cleanup.defer(() => clearTimeout(timer))
+  }
+
   /** Lets a suspended machine go on, for a task that is to end; it is not suspended again before. Never rejects. */
   async wake(signal: AbortSignal): Promise<void> {
     this.#isOver = true
@@ -77,25 +92,28 @@ export class Halts implements Disposable {
     if (until.getTime() - Date.now() < WORTH_SUSPENDING_MS || this.#machineId === undefined) return
     if (this.#isAsleep || this.#isNapping) return
     this.#isNapping = true
-    this.#suspended = this.#suspend(this.#machineId)
+    this.#suspended = this.#suspend(this.#machineId, until)
   }
 
-  async #suspend(machineId: string): Promise<void> {
-    const { machines, log, taskId } = this.#options
+  async #suspend(machineId: string, until: Date): Promise<void> {
+    const { machines, saveWakeAt, log, taskId } = this.#options
     try {
+      await saveWakeAt(until)
       await machines.suspend(machineId)
     } catch (error) {
       this.#isNapping = false // it waits awake
+      await saveWakeAt(null)
       log.debug({ err: error, taskId }, 'a held task keeps its memory')
     }
   }
 
   async #getUp(): Promise<void> {
-    const { machines, log, taskId } = this.#options
+    const { machines, saveWakeAt, log, taskId } = this.#options
     await this.#suspended
     if (!this.#isNapping || this.#hold !== undefined || this.#machineId === undefined) return
     try {
       await machines.resume(this.#machineId)
+      await saveWakeAt(null)
     } catch (error) {
       log.error({ err: error, taskId }, 'a suspended machine could not be resumed')
     }
@@ -113,10 +131,11 @@ export class Halts implements Disposable {
   }
 
   #show(): void {
-    const { board, clock, log, taskId } = this.#options
+    const { board, clock, saveClock, log, taskId } = this.#options
     const halt = this.#hold ?? (this.#isAsleep ? ASLEEP : undefined)
     if (halt === undefined) clock.go()
     else clock.stop()
+    saveClock()
     board.halt(halt).catch((error: unknown) => log.error({ err: error, taskId }, 'status could not be stored'))
   }
 }

@@ -42,6 +42,11 @@ export class KeptMachines implements AsyncDisposable {
     void machine.lost.then(() => machine.destroy()).catch(() => {})
   }
 
+  /** Minds the way out of a machine that is kept already. */
+  add(machineId: string, session: EgressSession): void {
+    this.#sessions.set(machineId, session)
+  }
+
   /** Closes the way out that a machine's finished task had. Never rejects. */
   async release(machineId: string): Promise<void> {
     const session = this.#sessions.get(machineId)

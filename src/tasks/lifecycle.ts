@@ -1,15 +1,19 @@
-import type { TaskStatus } from '../contracts/task.ts'
-import { isFinal } from '../contracts/task.ts'
+import type { MachineInfo } from '../contracts/machine.ts'
 import type { EventLog } from '../events/types.ts'
 import { NOBODY } from '../machines/types.ts'
 import { crashPoint } from '../telemetry/crash-points.ts'
+import { LeftRunning } from './agent-run.ts'
 import { blobKeys } from './blob-keys.ts'
+import { addTokens, NO_TOKENS } from '../contracts/usage.ts'
+import { egressContext, usageEvent } from './egress.ts'
 import { KeptMachines } from './kept-machines.ts'
 import type { RunServices } from './run.ts'
-import { runTask } from './runner.ts'
+import { type TakenUp, runTask } from './runner.ts'
+import type { JournaledRun } from './run-journal.ts'
 import { Scheduler } from './scheduler.ts'
+import type { TaskSettings } from './settings.ts'
 import { reasonOf, StopSwitch } from './stop.ts'
-import type { StoredRequest } from './task-store.ts'
+import type { StoredRequest, UnfinishedTask } from './task-store.ts'
 import type { Ending } from './verdict.ts'
 import { pause } from './waiting.ts'
 
@@ -28,11 +32,13 @@ interface ActiveTask extends TaskIdentity {
   stop: StopSwitch
   /** Resolves when the task is final: its last event stored, its row done. */
   done: PromiseWithResolvers<void>
+  /** Aborts when its run is to be left for the next orchestrator. */
+  leave: AbortController
+  /** What a previous orchestrator has left of its run. */
+  takenUp: TakenUp | undefined
   /** Its last event is being stored and its row is not yet done. */
   isSettling: boolean
 }
-
-const EVENTS_AT_ONCE = 1000
 
 const NOTHING_RAN = { exitCode: null, result: null, turns: 0 } as const
 
@@ -97,16 +103,65 @@ export class Lifecycle implements AsyncDisposable {
     if (this.#scheduler.remove(id)) await this.#conclude(active, stopped(active.stop))
   }
 
-  /** Ends a task that a previous orchestrator had started; the log knows whether it came to its end all the same. */
-  async interrupt(task: TaskIdentity): Promise<void> {
-    const end = await this.#findEnd(task.id)
-    if (end !== undefined) {
-      await this.#services.store.update(task.id, { status: end.status, finishedAt: end.at })
-      return
+  /** Gives a task whose log has come to its end the row that says so. Whether it had. */
+  async settle(task: UnfinishedTask): Promise<boolean> {
+    const { store, events } = this.#services
+    const end = await events.ending(task.id)
+    if (end === undefined) return false
+    await store.update(task.id, { status: end.status, finishedAt: end.at })
+    await this.#clearAway(task)
+    return true
+  }
+
+  /**
+   * Takes up a task that a previous orchestrator has left: one whose agent was started goes on in its machine, any other has had no effects and
+   * waits again.
+   */
+  async recover(task: UnfinishedTask): Promise<void> {
+    const { id, status, request } = task
+    const { store, journal, machines } = this.#services
+    const journaled = await journal.find(id)
+    if (journaled === undefined) {
+      if (status === 'queued') return this.enqueue(task, 'Queued again after a restart of the server')
+      await store.update(id, { status: 'queued', startedAt: null, vmId: null })
+      return this.enqueue(task, 'The server was stopped before its agent was started: queued again')
     }
+    await this.#tellUsage(id)
+    const machine = machines.find(journaled.machineId)
+    if (machine === undefined) return this.#interrupt(task, journaled)
+    this.#activate(task).takenUp = { journaled, machine, status, phases: task.phases }
+    const { priority, memoryMib } = request
+    this.#scheduler.adopt({ id, priority, memoryMib, takesOver: undefined })
+  }
+
+  /** Tells in a task's log of model requests that were counted but not told of before its orchestrator was killed. */
+  async #tellUsage(id: string): Promise<void> {
+    const { store, events, gateway } = this.#services
+    const records = await gateway.recordsOf(id)
+    const told = new Set((await events.usage(id)).map(({ requestId }) => requestId))
+    const missing = records.filter(({ requestId }) => !told.has(requestId)).map(usageEvent)
+    if (missing.length > 0) await events.append(id, missing)
+    const tokens = records.reduce(addTokens, NO_TOKENS)
+    const costUsd = records.reduce((sum, record) => sum + (record.costUsd ?? 0), 0)
+    await store.update(id, { ...tokens, costUsd })
+  }
+
+  /** Gives a kept machine of a previous orchestrator its way out again. */
+  async recoverKept(info: MachineInfo): Promise<void> {
+    const { store, gateway, agents, machines } = this.#services
+    const { id: machineId, userId, taskId } = info
+    if (taskId === null) return
+    const { request } = await store.origin(userId, taskId)
+    const session = gateway.open({ ...egressContext(agents, { machineId, userId, taskId, request }) })
+    this.kept.add(machineId, session)
+    await machines.rejoin(machineId, { egress: (socket) => session.accept(socket) })
+  }
+
+  /** Ends a task whose machine is gone with all that was in it; how its agent had ended may be known. */
+  async #interrupt(task: TaskIdentity, { ending }: JournaledRun): Promise<void> {
     const active = this.#activate(task)
-    active.stop.stop('interrupted', 'The server was stopped while the task ran, and its machine with it.')
-    await this.#conclude(active, stopped(active.stop))
+    active.stop.stop('interrupted', 'The server was stopped while the task ran, and its machine is gone.')
+    await this.#conclude(active, { ...ending, ...stopped(active.stop) })
   }
 
   /** Resolves when the task is final; undefined when it is (or never was). */
@@ -120,22 +175,51 @@ export class Lifecycle implements AsyncDisposable {
     await Promise.all(settling.map((active) => active.done.promise))
   }
 
-  /** Stops running tasks, bringing their files back while there is time. Waiting ones stay queued for the next start. */
+  /** Suspends, leaves or stops what runs, as the settings say. Waiting tasks stay queued for the next start. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#unwatch()
+    const { atShutdown, timings } = this.#services.settings
     const running = this.#scheduler.close().flatMap((id) => this.#active.get(id) ?? [])
-    for (const { stop } of running) stop.stop('interrupted', 'The server was shut down while the task ran.')
     const ended = Promise.all(running.map((active) => active.done.promise))
-    const patience = new AbortController()
-    await Promise.race([ended, pause(this.#services.settings.timings.shutdownMs, patience.signal)])
-    patience.abort()
-    this.#hurry.abort()
+    const isOver = new AbortController()
+    const hurry = pause(timings.shutdownMs, isOver.signal).then(() => this.#hurry.abort())
+    await Promise.all(running.map((active) => this.#release(active, atShutdown)))
     await ended
+    isOver.abort()
+    await hurry
     await this.kept[Symbol.asyncDispose]()
   }
 
+  /** What becomes of a running task when the server stops. One that can't be suspended is stopped, and its files are collected. */
+  async #release(active: ActiveTask, how: TaskSettings['atShutdown']): Promise<void> {
+    if (how === 'stop' || (how === 'suspend' && !(await this.#suspend(active)))) {
+      return active.stop.stop('interrupted', 'The server was shut down while the task ran.')
+    }
+    active.leave.abort()
+  }
+
+  /** Whether a task's run lies on the disk now, or has not begun. It goes on by itself when a server is there again. */
+  async #suspend({ id }: ActiveTask): Promise<boolean> {
+    const { journal, machines, log } = this.#services
+    try {
+      const run = await journal.find(id)
+      if (run === undefined || run.ending !== undefined) return true
+      const state = machines.list().find((info) => info.id === run.machineId)?.state
+      if (state === 'suspended') return true
+      await journal.setWakeAt(id, new Date())
+      await machines.suspend(run.machineId)
+      return true
+    } catch (error) {
+      log.warn({ err: error, taskId: id }, 'a running task could not be suspended')
+      return false
+    }
+  }
+
   #activate(task: TaskIdentity): ActiveTask {
-    const active = { ...task, stop: new StopSwitch(), done: Promise.withResolvers<void>(), isSettling: false }
+    const { id, userId, request } = task
+    const done = Promise.withResolvers<void>()
+    const [stop, leave] = [new StopSwitch(), new AbortController()]
+    const active: ActiveTask = { id, userId, request, stop, leave, takenUp: undefined, done, isSettling: false }
     this.#active.set(task.id, active)
     return active
   }
@@ -143,11 +227,30 @@ export class Lifecycle implements AsyncDisposable {
   async #run(id: string): Promise<void> {
     const active = this.#active.get(id)
     if (active === undefined) return
-    const ending = await runTask(this.#services, { ...active, hurry: this.#hurry.signal })
-    await this.#conclude(active, ending)
+    const run = { ...active, leave: active.leave.signal, hurry: this.#hurry.signal }
+    try {
+      const ending = await runTask(this.#services, run, active.takenUp)
+      if (run.leave.aborted && (await this.#services.journal.find(id)) === undefined) return this.#putBack(active)
+      await this.#conclude(active, ending)
+    } catch (error) {
+      if (!(error instanceof LeftRunning)) throw error
+      this.#letGo(active)
+    }
   }
 
-  /** Details into the row, then the last event, then the status: a crash in between leaves what `interrupt` can finish. */
+  /** A task that has had no effects yet waits again, for the next orchestrator. */
+  async #putBack(active: ActiveTask): Promise<void> {
+    const waits = { status: 'queued', startedAt: null, vmId: null }
+    await this.#attempt(active.id, 'put it back into the queue', () => this.#services.store.update(active.id, waits))
+    this.#letGo(active)
+  }
+
+  #letGo(active: ActiveTask): void {
+    this.#active.delete(active.id)
+    active.done.resolve()
+  }
+
+  /** Details into the row, then the last event, then the status: a crash in between leaves what `settle` can finish. */
   async #conclude(active: ActiveTask, ending: Ending): Promise<void> {
     const { store, events, log } = this.#services
     const { id } = active
@@ -164,9 +267,8 @@ export class Lifecycle implements AsyncDisposable {
     await this.#attempt(id, 'store its status', () =>
       store.update(id, { status, finishedAt: new Date().toISOString() }),
     )
-    await this.#attempt(id, 'remove its inputs', () => this.#removeInputs(active))
-    this.#active.delete(id)
-    active.done.resolve()
+    await this.#attempt(id, 'clear away what it needed', () => this.#clearAway(active))
+    this.#letGo(active)
     log.info({ taskId: id, status, code: failure?.code }, 'task ended')
   }
 
@@ -179,20 +281,12 @@ export class Lifecycle implements AsyncDisposable {
     }
   }
 
-  async #removeInputs({ id, request }: ActiveTask): Promise<void> {
-    const { blobs } = this.#services
+  /** Removes what only a task that is not final needs. */
+  async #clearAway({ id, request }: TaskIdentity): Promise<void> {
+    const { blobs, journal } = this.#services
+    await journal.remove(id)
     if (request.files.length > 0) await blobs.removeAll(blobKeys.inputs(id))
     if (request.uploadId !== undefined) await blobs.removeAll(blobKeys.uploads(request.uploadId))
-  }
-
-  async #findEnd(id: string): Promise<{ status: TaskStatus; at: string } | undefined> {
-    for (let from = 1; ;) {
-      const page = await this.#services.events.read(id, from, EVENTS_AT_ONCE)
-      const last = page.at(-1)
-      if (last === undefined) return undefined
-      if (last.type === 'status' && isFinal(last.status)) return last
-      from = last.seq + 1
-    }
   }
 
   /** Machines of people, and kept ones. Suspended ones take no memory, and those of nobody give way. */

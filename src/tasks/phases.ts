@@ -3,7 +3,12 @@ import type { Phase } from '../contracts/task.ts'
 /** Where the time of one run goes: of the start, as its machine tells it, then of the work. */
 export class Phases {
   #start: Phase[] = []
-  readonly #own: Phase[] = []
+  readonly #own: Phase[]
+
+  /** `before`: of the same run, as another orchestrator has known it. */
+  constructor(before: Phase[] = []) {
+    this.#own = [...before]
+  }
 
   /** The steps of the machine's start so far. Returns the names of those that are new. */
   started(phases: Phase[]): string[] {

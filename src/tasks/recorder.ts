@@ -1,5 +1,5 @@
 import type { NewEvent } from '../contracts/event.ts'
-import type { EventWriter } from '../events/types.ts'
+import type { Checkpoint, EventWriter } from '../events/types.ts'
 
 /** Writes that may be under way before the next one waits: enough to fill a group commit, few enough to bound memory. */
 const MAX_WRITES = 8
@@ -19,14 +19,17 @@ export class Recorder {
   #notes = 0
   #dropped = 0
 
-  constructor(writer: EventWriter, onFailure: (error: unknown) => void) {
-    this.#writer = writer
+  /** Called with checkpoints that are stored. */
+  onStored: (checkpoint: Checkpoint) => void = () => {}
+
+  constructor(open: (onStored: (checkpoint: Checkpoint) => void) => EventWriter, onFailure: (error: unknown) => void) {
+    this.#writer = open((checkpoint) => this.onStored(checkpoint))
     this.#onFailure = onFailure
   }
 
-  /** Takes events; resolves when there is room for more. */
-  async write(events: NewEvent[]): Promise<void> {
-    if (events.length > 0) void this.#send(this.#writer.write(events))
+  /** Takes events, and how far their source was read with them; resolves when there is room for more. */
+  async write(events: NewEvent[], checkpoint?: Checkpoint): Promise<void> {
+    if (events.length > 0 || checkpoint !== undefined) void this.#send(this.#writer.write(events, checkpoint))
     while (this.#underWay.size >= MAX_WRITES) await Promise.race(this.#underWay)
   }
 
@@ -40,7 +43,7 @@ export class Recorder {
     await this.write([{ type: 'log', level, message, ...(data === undefined ? {} : { data }) }])
   }
 
-  /** Resolves when nothing is under way any more. */
+  /** Resolves when everything taken so far is stored, checkpoints too. */
   async flush(): Promise<void> {
     if (this.#dropped > 0) {
       const message = `${this.#dropped} records of connections and usage came too fast and were left out`

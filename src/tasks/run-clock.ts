@@ -2,6 +2,22 @@
 export class RunClock implements Disposable {
   readonly #timers = new Set<RunTimer>()
   #isStopped = false
+  /** Until the last stop or start … */
+  #ranMs = 0
+  /** … which was then. */
+  #since = performance.now()
+
+  /** How long the run lasts so far, without the time in which it stood still; and whether it does now. */
+  get reading(): { ranMs: number; isStopped: boolean } {
+    const ranMs = this.#ranMs + (this.#isStopped ? 0 : performance.now() - this.#since)
+    return { ranMs, isStopped: this.#isStopped }
+  }
+
+  /** The run begins now, or began so long ago. */
+  begin(ranMs = 0): void {
+    this.#ranMs = ranMs
+    this.#since = performance.now()
+  }
 
   /** Calls `action` after `ms` of the run's time, unless disposed of before. */
   timer(ms: number, action: () => void): Disposable {
@@ -27,6 +43,8 @@ export class RunClock implements Disposable {
   }
 
   stop(): void {
+    if (this.#isStopped) return
+    this.#ranMs = this.reading.ranMs
     this.#isStopped = true
     for (const timer of this.#timers) timer.stop()
   }
@@ -34,6 +52,7 @@ export class RunClock implements Disposable {
   go(): void {
     if (!this.#isStopped) return
     this.#isStopped = false
+    this.#since = performance.now()
     for (const timer of this.#timers) timer.go()
   }
 

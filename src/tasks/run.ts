@@ -1,11 +1,12 @@
 import type { Agent } from '../agents/types.ts'
 import type { Blobs } from '../blobs/types.ts'
 import type { AgentName } from '../contracts/task.ts'
-import type { OpenEventWriter } from '../events/types.ts'
+import type { EventLog, OpenEventWriter } from '../events/types.ts'
 import type { Gateway } from '../gateway/types.ts'
 import type { Machines, ReadyPool } from '../machines/types.ts'
 import type { Logger } from '../telemetry/types.ts'
 import type { KeptMachines } from './kept-machines.ts'
+import type { RunJournal } from './run-journal.ts'
 import type { TaskSettings } from './settings.ts'
 import type { StopSwitch } from './stop.ts'
 import type { StoredRequest, TaskStore } from './task-store.ts'
@@ -13,6 +14,8 @@ import type { StoredRequest, TaskStore } from './task-store.ts'
 /** What a run needs of the rest of the house. */
 export interface RunServices {
   store: TaskStore
+  journal: RunJournal
+  events: Pick<EventLog, 'checkpoint'>
   openWriter: OpenEventWriter
   blobs: Blobs
   machines: Machines
@@ -30,6 +33,8 @@ export interface Run {
   userId: string
   request: StoredRequest
   stop: StopSwitch
+  /** Aborts when the run is to be left as it is, for another orchestrator to take up. */
+  leave: AbortSignal
   /** Aborts when there is no time left to be patient. */
   hurry: AbortSignal
 }

@@ -1,13 +1,16 @@
 import { randomUUID } from 'node:crypto'
 import type { AgentJob, ConversationFiles } from '../agents/types.ts'
-import { toVivariumError } from '../contracts/errors.ts'
+import { toVivariumError, VivariumError } from '../contracts/errors.ts'
+import { newId } from '../contracts/ids.ts'
 import type { MachineInfo } from '../contracts/machine.ts'
+import type { Phase, TaskStatus } from '../contracts/task.ts'
+import type { Checkpoint } from '../events/types.ts'
 import type { Machine } from '../machines/types.ts'
 import { crashPoint } from '../telemetry/crash-points.ts'
 import { acquireMachine } from './acquire.ts'
 import type { Place } from './acquire.ts'
-import { runAgent } from './agent-run.ts'
-import type { AgentEnd } from './agent-run.ts'
+import { LeftRunning, runAgent } from './agent-run.ts'
+import type { AgentEnd, RunCheckpoint } from './agent-run.ts'
 import { collect } from './collect.ts'
 import { Egress } from './egress.ts'
 import { Halts } from './halts.ts'
@@ -15,6 +18,7 @@ import { Phases } from './phases.ts'
 import { Recorder } from './recorder.ts'
 import { RunClock } from './run-clock.ts'
 import type { Run, RunServices } from './run.ts'
+import type { ClockReading, JournaledRun, JournaledStart } from './run-journal.ts'
 import { scaled } from './settings.ts'
 import type { Timings } from './settings.ts'
 import { restoreState, storeState } from './state.ts'
@@ -23,18 +27,33 @@ import { reasonOf } from './stop.ts'
 import type { Origin } from './task-store.ts'
 import type { Ending } from './verdict.ts'
 import { judge } from './verdict.ts'
+import { onAbort } from './waiting.ts'
 import { prepareWorkspace } from './workspace.ts'
 
-/** Takes a task from its machine's start to its last file. Everything it opens is closed when it resolves; never rejects. */
-export async function runTask(services: RunServices, run: Run): Promise<Ending> {
-  const recorder = new Recorder(services.openWriter(run.id), (error) => {
+/** A run that another orchestrator has begun, and its machine, which is there. */
+export interface TakenUp {
+  journaled: JournaledRun
+  machine: Machine
+  /** As its row has them. */
+  status: TaskStatus
+  phases: Phase[]
+}
+
+/**
+ * Takes a task from its machine's start, or from where another orchestrator has left it, to its last file. Everything it opens is closed
+ * when it resolves. Rejects with `LeftRunning` only, when it was to be left for another orchestrator.
+ */
+export async function runTask(services: RunServices, run: Run, takenUp?: TakenUp): Promise<Ending> {
+  const open = (onStored: (checkpoint: Checkpoint) => void) => services.openWriter(run.id, onStored)
+  const recorder = new Recorder(open, (error) => {
     services.log.error({ err: error, taskId: run.id }, 'events could not be stored')
     const { code, message } = toVivariumError(error, 'storage_failed')
     run.stop.stop(code, `What happened could not be stored: ${message}`)
   })
   try {
-    return await new TaskRun(services, run, recorder).perform()
+    return await new TaskRun(services, run, recorder, takenUp).perform()
   } catch (error) {
+    if (error instanceof LeftRunning) throw error
     if (run.stop.reason === undefined) services.log.warn({ err: error, taskId: run.id }, 'task failed')
     const { status, failure } = run.stop.reason ?? reasonOf(error)
     return { status, failure, exitCode: null, result: null, turns: 0 }
@@ -47,51 +66,126 @@ class TaskRun {
   readonly #services: RunServices
   readonly #run: Run
   readonly #recorder: Recorder
-  readonly #phases = new Phases()
+  readonly #takenUp: TakenUp | undefined
+  readonly #phases: Phases
   readonly #clock = new RunClock()
   readonly #board: StatusBoard
   readonly #halts: Halts
   readonly #egress: Egress
   readonly #lost = new AbortController()
+  /** From here on the run has effects, and another orchestrator can take it up. */
+  #hasBegun: boolean
   /** Set once the task has it. */
   #machineId: string | undefined
 
-  constructor(services: RunServices, run: Run, recorder: Recorder) {
-    const { store, machines, log } = services
+  constructor(services: RunServices, run: Run, recorder: Recorder, takenUp: TakenUp | undefined) {
+    const { store, journal, machines, log } = services
     this.#services = services
     this.#run = run
     this.#recorder = recorder
+    this.#takenUp = takenUp
+    this.#hasBegun = takenUp !== undefined
+    this.#phases = new Phases(takenUp?.phases)
     this.#board = new StatusBoard(run.id, store, recorder)
-    this.#halts = new Halts({ taskId: run.id, machines, clock: this.#clock, board: this.#board, log })
+    this.#halts = new Halts({
+      taskId: run.id,
+      machines,
+      clock: this.#clock,
+      board: this.#board,
+      saveClock: () => void this.#attempt('store its clock', () => journal.setClock(run.id, this.#clockReading())),
+      saveWakeAt: (at) => this.#attempt('store when it goes on', () => journal.setWakeAt(run.id, at)),
+      log,
+    })
     this.#egress = new Egress(services, run, recorder, (hold) => this.#halts.held(hold))
   }
 
   async perform(): Promise<Ending> {
     await using cleanup = new AsyncDisposableStack()
     cleanup.use(this.#clock)
-    const { request, stop, userId } = this.#run
+    const { request, userId, leave, stop } = this.#run
+    const notBegun = 'The server is shutting down; the task has not begun.'
+    cleanup.use(onAbort(leave, () => (this.#hasBegun ? undefined : stop.stop('interrupted', notBegun))))
     const { continues } = request
     const origin = continues === undefined ? undefined : await this.#services.store.origin(userId, continues)
     cleanup.defer(() => this.#savePhases())
-    const place = await this.#acquire(origin)
-    cleanup.defer(() => this.#leave(place))
+    const place = this.#takenUp === undefined ? await this.#acquire(origin) : await this.#takeUp(this.#takenUp)
+    const leaving = cleanup.use(this.#leaving(place))
     cleanup.use(this.#halts)
     this.#machineId = place.machine.id
-    this.#halts.machineChanged(place.machine.info())
+    if (place.machine.crashed === undefined) this.#halts.machineChanged(place.machine.info())
     void this.#watch(place.machine)
+
+    const job =
+      this.#takenUp === undefined ? await this.#begin(place, origin) : this.#jobOf(this.#takenUp.journaled.start)
+    try {
+      const ending = this.#takenUp?.journaled.ending ?? (await this.#runToEnd(place, job))
+      await this.#wake(place.machine)
+      await this.#board.enter('collecting')
+      const conversation = this.#services.agents[request.agent].conversation?.(job.sessionId)
+      await this.#phases.timed('collect', () => this.#collect(place.machine, conversation))
+      return ending
+    } catch (error) {
+      leaving.isLeft = error instanceof LeftRunning
+      throw error
+    }
+  }
+
+  /** Everything up to the agent's start, which is journaled last: from then on the run is taken up after a crash, not begun anew. */
+  async #begin(place: Place, origin: Origin | undefined): Promise<AgentJob> {
+    const { id, request, stop } = this.#run
+    const { agents, store, journal } = this.#services
     if (place.waiting === undefined) await this.#prepare(place, origin)
     stop.signal.throwIfAborted()
+    this.#hasBegun = true
+    const job = this.#jobOf(this.#newStart(place, origin))
+    const { sessionId, resumes, credentialKind } = job
+    if (agents[request.agent].conversation !== undefined) await store.update(id, { sessionId })
+    this.#clock.begin()
+    const { waiting, machine, keepUntil } = place
+    const execId = waiting?.execId ?? newId('x')
+    const start = { sessionId, resumes, credentialKind }
+    await journal.begin(id, { machineId: machine.id, execId, start, keepUntil, clock: this.#clockReading() })
+    return job
+  }
 
-    const job = this.#job(place, origin)
-    const { conversation } = this.#services.agents[request.agent]
-    if (conversation !== undefined) await this.#services.store.update(this.#run.id, { sessionId: job.sessionId })
+  /** Goes on with the machine of a run that another orchestrator has begun. */
+  async #takeUp({ journaled, machine, status }: TakenUp): Promise<Place> {
+    const { machines } = this.#services
+    const { clock, keepUntil, wakeAt } = journaled
+    const awayMs = clock.clockAt === null ? 0 : Math.max(0, Date.now() - clock.clockAt.getTime())
+    this.#clock.begin(clock.ranMs + awayMs)
+    this.#board.goOn(status, machine.id)
+    const session = this.#egress.open(machine.id)
+    const onChange = (info: MachineInfo) => {
+      if (machine.crashed === undefined) this.#halts.machineChanged(info)
+    }
+    await machines.rejoin(machine.id, { egress: (socket) => session.accept(socket), onChange })
+    await this.#recorder.log('info', 'The server was restarted; the task goes on where it was')
+    if (machine.crashed !== undefined) {
+      const message = `The machine was lost while no server ran: ${machine.crashed}. What it had written is read from its disk.`
+      this.#run.stop.stop('interrupted', message)
+    } else if (machine.info().state === 'suspended' && wakeAt !== null) {
+      this.#halts.sleepUntil(wakeAt)
+    }
+    return { machine, session, waiting: undefined, hasState: true, keepUntil }
+  }
+
+  /** Runs the agent, or reads on what it says, until it is done. How it ended is stored before anything follows from it. */
+  async #runToEnd(place: Place, job: AgentJob): Promise<Ending> {
+    const { id, stop } = this.#run
+    const { journal } = this.#services
+    if (place.machine.crashed !== undefined) {
+      const ending = { ...(stop.reason ?? reasonOf(stop.signal.reason)), exitCode: null, result: null, turns: 0 }
+      await journal.setEnding(id, ending)
+      await this.#revive(place.machine)
+      return ending
+    }
     await this.#board.enter('running')
     const end = await this.#runAgent(place, job)
     const ending = judge(end, place.session.totals(), this.#egress.modelError)
-
-    await this.#wake(place.machine)
-    await this.#board.enter('collecting')
-    await this.#phases.timed('collect', () => this.#collect(place.machine, conversation?.(job.sessionId)))
+    await this.#recorder.flush()
+    await journal.setEnding(id, ending)
+    end.forget()
     return ending
   }
 
@@ -152,26 +246,44 @@ class TaskRun {
     await this.#savePhases()
   }
 
+  /** Boots a machine whose VMM has died from its own disk, for what can be read there. Never rejects. */
+  async #revive(machine: Machine): Promise<void> {
+    try {
+      const deadline = AbortSignal.timeout(this.#timings(machine).prepareMs)
+      await this.#services.machines.resume(machine.id, AbortSignal.any([deadline, this.#run.hurry]))
+    } catch (error) {
+      this.#lost.abort()
+      await this.#recorder.log(
+        'warn',
+        `The machine could not be started from its disk: ${toVivariumError(error).message}`,
+      )
+    }
+  }
+
   /** A conversation goes on under its own name, unless it branches off. */
-  #job({ waiting }: Place, origin: Origin | undefined): AgentJob {
+  #newStart({ waiting }: Place, origin: Origin | undefined): JournaledStart {
     const { userId, request } = this.#run
     const agent = this.#services.agents[request.agent]
     const resumes = agent.conversation === undefined ? null : (origin?.sessionId ?? null)
     const goesOn = request.fork === true ? null : resumes
     return {
-      prompt: request.prompt,
-      model: request.model ?? null,
-      maxTurns: request.maxTurns ?? null,
-      env: request.env ?? {},
       credentialKind: agent.needsModel ? this.#services.gateway.credentialKind(userId) : undefined,
       sessionId: waiting?.sessionId ?? goesOn ?? randomUUID(),
       resumes,
     }
   }
 
+  #jobOf(start: JournaledStart): AgentJob {
+    const { prompt, model = null, maxTurns = null, env = {} } = this.#run.request
+    return { prompt, model, maxTurns, env, ...start }
+  }
+
   async #runAgent({ machine, waiting }: Place, job: AgentJob): Promise<AgentEnd> {
-    const { request, stop, hurry } = this.#run
+    const { id, request, stop, leave, hurry } = this.#run
+    const { events, journal } = this.#services
     const { link, lost } = machine
+    const journaled = this.#takenUp?.journaled ?? (await journal.find(id))
+    if (journaled === undefined) throw new VivariumError('internal', `The run of ${id} was not journaled.`)
     const started = performance.now()
     let begun: number | undefined
     // Its output is ours from here on: nobody else may take any of it.
@@ -180,10 +292,13 @@ class TaskRun {
       agent: this.#services.agents[request.agent],
       job,
       link,
-      execId: waiting?.execId,
+      execId: journaled.execId,
+      isStarted: waiting !== undefined,
+      checkpoint: this.#takenUp && ((await events.checkpoint(id)) as RunCheckpoint | undefined),
       lost,
       recorder: this.#recorder,
       stop,
+      leave,
       hurry,
       timings: this.#timings(machine),
       timeoutSeconds: request.timeoutSeconds,
@@ -212,7 +327,8 @@ class TaskRun {
     const collected = await collect({ taskId, link, blobs, settings, transcriptPath, signal: deadline() })
     const { files, patchBytes, problems, hasTranscript } = collected
     crashPoint('results collected')
-    await store.addFiles(taskId, files)
+    if (this.#run.leave.aborted && hurry.aborted) throw new LeftRunning() // it is collected anew
+    await store.setFiles(taskId, files)
     // A conversation of which nothing was written has not begun: there is nothing to resume.
     await store.update(taskId, { patchBytes, ...(hasTranscript ? {} : { sessionId: null }) })
     crashPoint('results recorded')
@@ -223,6 +339,22 @@ class TaskRun {
     const missing = await storeState({ taskId, link, blobs, maxBytes, conversation: told, signal: deadline() })
     if (missing === undefined) await store.update(taskId, { hasState: 1 })
     else await this.#recorder.log('info', missing)
+  }
+
+  /** What becomes of the machine when the run is over. */
+  #leaving(place: Place): AsyncDisposable & { isLeft: boolean } {
+    const leaving = {
+      isLeft: false,
+      [Symbol.asyncDispose]: () => (leaving.isLeft ? this.#leaveRunning(place) : this.#leave(place)),
+    }
+    return leaving
+  }
+
+  /** Leaves the machine to the next orchestrator. Requests to the model may end first, so their way out is closed last. Never rejects. */
+  async #leaveRunning({ machine, session }: Place): Promise<void> {
+    this.#egress.end()
+    await this.#attempt('leave its machine', () => this.#services.machines.leave(machine.id))
+    await this.#egress.close(session)
   }
 
   /** Keeps the machine where that was asked for and it is still there; else it goes, and its way out with it. Never rejects. */
@@ -241,14 +373,24 @@ class TaskRun {
         await this.#recorder.log('warn', `The machine could not be kept: ${message}`)
       }
     }
-    try {
-      await machine.destroy()
-    } catch (error) {
-      // The machines' own journal finds what is left at the next start; the task's outcome stands.
-      this.#services.log.error({ err: error, taskId: this.#run.id }, 'machine could not be removed')
-    }
+    // The machines' own journal finds what is left at the next start; the task's outcome stands.
+    await this.#attempt('remove its machine', () => machine.destroy())
     await this.#egress.close(session)
     this.#egress.end()
+  }
+
+  #clockReading(): ClockReading {
+    const { ranMs, isStopped } = this.#clock.reading
+    return { ranMs, clockAt: isStopped ? null : new Date() }
+  }
+
+  /** Something whose failure must not end the run. */
+  async #attempt(what: string, step: () => Promise<void>): Promise<void> {
+    try {
+      await step()
+    } catch (error) {
+      this.#services.log.error({ err: error, taskId: this.#run.id }, `could not ${what}`)
+    }
   }
 
   #wake(machine: Machine): Promise<void> {

@@ -17,6 +17,8 @@ export interface TaskSettings {
   maxStateBytes: number
   /** Names of folders and files that are never brought back. */
   exclude: string[]
+  /** What becomes of running tasks when the server stops. */
+  atShutdown: 'suspend' | 'leave' | 'stop'
   timings: Timings
 }
 
@@ -55,7 +57,7 @@ const TIMINGS: Timings = {
 interface TaskConfig {
   machines: { totalMemoryMib: number; maxMachines: number }
   results: { maxMib: number; maxFiles: number; stateMib: number; exclude: string[] }
-  tasks: { maxQueued: number }
+  tasks: { maxQueued: number; atShutdown: TaskSettings['atShutdown'] }
 }
 
 /** Memory that is really ours (a container may have less than its host), in bytes, and cores. */
@@ -76,6 +78,7 @@ export function taskSettings(config: TaskConfig, host = thisHost()): TaskSetting
     maxResultFiles: results.maxFiles,
     maxStateBytes: results.stateMib * MIB,
     exclude: results.exclude,
+    atShutdown: tasks.atShutdown,
     timings: TIMINGS,
   }
 }

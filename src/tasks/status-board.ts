@@ -42,6 +42,12 @@ export class StatusBoard {
     return this.#show({ status: 'starting', startedAt: new Date().toISOString(), vmId: machineId })
   }
 
+  /** The task is in `status` on this machine already, as another orchestrator has stored and told. */
+  goOn(status: TaskStatus, machineId: string): void {
+    this.#status = status === 'waiting' ? 'running' : status
+    this.#machineId = machineId
+  }
+
   /** A step of the start begins; `message` is for people. */
   step(phase: string, message: string): void {
     this.#recorder.note({ type: 'status', status: 'starting', phase, message, ...this.#machine() })

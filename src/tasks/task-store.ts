@@ -34,6 +34,16 @@ export interface Origin {
   hasState: boolean
 }
 
+/** A task that is not final, as an orchestrator finds it at its start. */
+export interface UnfinishedTask {
+  id: string
+  userId: string
+  status: TaskStatus
+  request: StoredRequest
+  vmId: string | null
+  phases: Phase[]
+}
+
 /** Result files shown with each task of a list; one task alone comes with all of its. */
 const FILES_IN_LIST = 100
 /** Characters of prompt and result in a list. */
@@ -158,26 +168,31 @@ export class TaskStore {
       .executeTakeFirst()
   }
 
-  async addFiles(taskId: string, files: ResultFile[]): Promise<void> {
-    for (let start = 0; start < files.length; start += ROWS_AT_ONCE) {
-      const rows = files.slice(start, start + ROWS_AT_ONCE).map((file) => ({ taskId, ...file }))
-      await this.#database.insertInto('resultFiles').values(rows).execute()
-    }
+  /** Replaces the result files of a task. */
+  async setFiles(taskId: string, files: ResultFile[]): Promise<void> {
+    await this.#database.transaction().execute(async (trx) => {
+      await trx.deleteFrom('resultFiles').where('taskId', '=', taskId).execute()
+      for (let start = 0; start < files.length; start += ROWS_AT_ONCE) {
+        const rows = files.slice(start, start + ROWS_AT_ONCE).map((file) => ({ taskId, ...file }))
+        await trx.insertInto('resultFiles').values(rows).execute()
+      }
+    })
   }
 
   /** Every task that is not final, oldest first: what a previous orchestrator left. */
-  async unfinished(): Promise<{ id: string; userId: string; status: TaskStatus; request: StoredRequest }[]> {
+  async unfinished(): Promise<UnfinishedTask[]> {
     const rows = await this.#database
       .selectFrom('tasks')
-      .select(['id', 'userId', 'status', 'requestJson'])
+      .select(['id', 'userId', 'status', 'requestJson', 'vmId', 'phasesJson'])
       .where('status', 'not in', [...FINAL_STATUSES])
       .orderBy('createdAt')
       .orderBy('id')
       .execute()
-    return rows.map(({ requestJson, status, ...row }) => ({
+    return rows.map(({ requestJson, phasesJson, status, ...row }) => ({
       ...row,
       status: TaskStatus.parse(status),
       request: JSON.parse(requestJson) as StoredRequest,
+      phases: JSON.parse(phasesJson) as Phase[],
     }))
   }
 

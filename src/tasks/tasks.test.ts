@@ -428,26 +428,6 @@ test('machines without a task count, and their going lets a task start', async (
   expect((await house.tasks.wait(OWNER, id)).status).toBe('succeeded')
 })
 
-test('a restart queues waiting tasks again and ends started ones as interrupted', async () => {
-  const [waiting, started, ended] = [await house.tasks.submit(OWNER, request()), await run(), await run()]
-  await house.tasks.wait(OWNER, waiting.id)
-  const set = (id: string, status: string) =>
-    house.database.updateTable('tasks').set({ status, finishedAt: null }).where('id', '=', id).execute()
-  await set(waiting.id, 'queued')
-  await set(started.id, 'running')
-  await set(ended.id, 'collecting')
-  house.events.log.get(waiting.id)?.splice(1)
-  house.events.log.get(started.id)?.splice(3)
-  await house.tasks.recover()
-  expect((await house.tasks.wait(OWNER, waiting.id)).status).toBe('succeeded')
-  const interrupted = await house.tasks.get(OWNER, started.id)
-  expect(interrupted).toMatchObject({ status: 'interrupted', error: { code: 'interrupted' } })
-  expect(house.events.log.get(started.id)?.at(-1)).toMatchObject({ type: 'status', status: 'interrupted' })
-  // Its last event was stored before the crash: the log is the truth.
-  expect(await house.tasks.get(OWNER, ended.id)).toMatchObject({ status: 'succeeded', finishedAt: expect.any(String) })
-  expect(statuses(ended.id).filter((status) => status === 'succeeded')).toHaveLength(1)
-})
-
 test('a shutdown interrupts what runs, bringing its files back, and keeps what waits', async () => {
   const started = running((g) => g.write('kept.txt', 'kept'))
   const { id } = await house.tasks.submit(OWNER, request({ memoryMib: 8192 }))

@@ -3,6 +3,7 @@ import { VivariumError } from '../contracts/errors.ts'
 import { newId } from '../contracts/ids.ts'
 import type { ForkRequest, ResultFile, Task, TaskQuery, TaskRequest, TaskStatus, Upload } from '../contracts/task.ts'
 import { isFinal } from '../contracts/task.ts'
+import type { Claims } from '../machines/types.ts'
 import type { Database } from '../store/database.ts'
 import { crashPoint } from '../telemetry/crash-points.ts'
 import { packResults } from './archive.ts'
@@ -10,6 +11,7 @@ import { blobKeys } from './blob-keys.ts'
 import { followUp, forkRequest } from './follow-up.ts'
 import type { LifecycleServices } from './lifecycle.ts'
 import { Lifecycle } from './lifecycle.ts'
+import { RunJournal } from './run-journal.ts'
 import { checkRequest, requestHash } from './submission.ts'
 import type { Origin, StoredRequest } from './task-store.ts'
 import { TaskStore } from './task-store.ts'
@@ -17,7 +19,7 @@ import type { Tasks } from './types.ts'
 import { Uploads } from './uploads.ts'
 import { pause } from './waiting.ts'
 
-export interface TasksOptions extends Omit<LifecycleServices, 'store'> {
+export interface TasksOptions extends Omit<LifecycleServices, 'store' | 'journal'> {
   database: Database
 }
 
@@ -35,6 +37,7 @@ export function createTasks(options: TasksOptions): Tasks {
 class TaskService implements Tasks {
   readonly #options: TasksOptions
   readonly #store: TaskStore
+  readonly #journal: RunJournal
   readonly #uploads: Uploads
   readonly #lifecycle: Lifecycle
   readonly #sweeper: NodeJS.Timeout
@@ -44,7 +47,8 @@ class TaskService implements Tasks {
     const { database, blobs, settings } = options
     this.#options = options
     this.#store = new TaskStore(database)
-    this.#lifecycle = new Lifecycle({ ...options, store: this.#store })
+    this.#journal = new RunJournal(database)
+    this.#lifecycle = new Lifecycle({ ...options, store: this.#store, journal: this.#journal })
     const limits = { maxBytes: settings.maxResultBytes, keepMs: settings.timings.uploadMs }
     this.#uploads = new Uploads(database, blobs, limits)
     this.#sweeper = setInterval(() => void this.#sweepUploads(), SWEEP_MS).unref()
@@ -177,11 +181,23 @@ class TaskService implements Tasks {
     return this.#lifecycle.activeCount
   }
 
-  async recover(): Promise<void> {
-    for (const { status, ...task } of await this.#store.unfinished()) {
-      if (status === 'queued') await this.#lifecycle.enqueue(task, 'Queued again after a restart of the server')
-      else await this.#lifecycle.interrupt(task)
+  async claims(): Promise<Claims> {
+    const inUse = new Set<string>()
+    const givenBack = new Map<string, string>()
+    for (const task of await this.#store.unfinished()) {
+      if (await this.#lifecycle.settle(task)) continue
+      const run = await this.#journal.find(task.id)
+      const { continues, fork } = task.request
+      if (run !== undefined) inUse.add(run.machineId)
+      else if (task.vmId !== null && continues !== undefined && fork !== true) givenBack.set(task.vmId, continues)
     }
+    return { inUse, givenBack }
+  }
+
+  async recover(): Promise<void> {
+    const kept = this.#options.machines.list().filter(({ keepUntil }) => keepUntil !== null)
+    for (const info of kept) await this.#lifecycle.recoverKept(info)
+    for (const task of await this.#store.unfinished()) await this.#lifecycle.recover(task)
     await this.#sweepUploads()
   }
 

@@ -1,4 +1,5 @@
 import type { Readable } from 'node:stream'
+import type { Claims } from '../machines/types.ts'
 import type { ForkRequest, ResultFile, Task, TaskQuery, TaskRequest, TaskStatus, Upload } from '../contracts/task.ts'
 
 /** Everything that can be asked of tasks. All calls are scoped to `userId`: another user's task is `not_found`. */
@@ -41,6 +42,11 @@ export interface Tasks extends AsyncDisposable {
   archive(userId: string, id: string): Promise<Readable>
   /** Number of tasks that are not final. */
   activeCount(): number
-  /** Takes up what a previous orchestrator left: queued tasks are queued again, started ones become `interrupted`. */
+  /** What a previous orchestrator's tasks need of its machines; call it once, before machines are taken up. */
+  claims(): Promise<Claims>
+  /**
+   * Takes up what a previous orchestrator left, once its machines are: queued tasks are queued again, those whose agent was started go on, and
+   * those whose machine is gone become `interrupted`.
+   */
   recover(): Promise<void>
 }

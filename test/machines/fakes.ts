@@ -12,7 +12,7 @@ import type { LogFields, Logger } from '../../src/telemetry/types.ts'
 import { killMachineProcesses } from '../../src/machines/kill.ts'
 import { createMachines, type MachinesOptions } from '../../src/machines/machines.ts'
 import type { TemplateSettings } from '../../src/machines/templates/templates.ts'
-import { identify } from '../../src/machines/process-identity.ts'
+import { identify, isRunning, untilGone } from '../../src/machines/process-identity.ts'
 import type { Engine, ProcessIdentity, SavedMachine, Vmm, VmmSpec } from '../../src/machines/types.ts'
 
 /** What a fake VMM and its guest do; tests change it as they go. */
@@ -37,6 +37,8 @@ class FakeEngine implements Engine {
   readonly specs: VmmSpec[] = []
   /** What machines were restored from. */
   readonly restored: SavedMachine[] = []
+  /** Ids of machines that were booted from their own disk. */
+  readonly rebooted: string[] = []
   version = 'fake 1'
 
   constructor(behaviour: FakeBehaviour = {}) {
@@ -84,8 +86,23 @@ class FakeEngine implements Engine {
     return true
   }
 
-  async adopt(): Promise<undefined> {
-    return undefined
+  async reboot(spec: VmmSpec, started: Parameters<Engine['create']>[1]): Promise<Vmm> {
+    this.specs.push(spec)
+    this.rebooted.push(spec.id)
+    await access(join(spec.diskDir, 'scratch.qcow2'))
+    const identity = await this.#launch(spec, started)
+    await dial(spec)
+    return this.#vmm(spec, identity)
+  }
+
+  async adopt(spec: VmmSpec, identity: ProcessIdentity): Promise<Vmm | undefined> {
+    if (!(await isRunning(identity))) return undefined
+    this.#exits.set(
+      identity,
+      untilGone(identity).then(() => 'QEMU ended: its process is gone'),
+    )
+    await dial(spec)
+    return this.#vmm(spec, identity)
   }
 
   readonly #exits = new WeakMap<ProcessIdentity, Promise<string>>()
@@ -127,6 +144,7 @@ class FakeEngine implements Engine {
         await killMachineProcesses({ id, identity, uid })
         await exited
       },
+      release() {},
     }
   }
 }
@@ -154,6 +172,7 @@ function fakeLink(behaviour: FakeBehaviour, accepted: Duplex[] = []): GuestLink 
     [Symbol.asyncDispose]: async () => resolve('closed'),
     start: refuse,
     output: () => ({ [Symbol.asyncIterator]: () => ({ next: refuse }) }),
+    keptOutput: () => ({ pieces: { [Symbol.asyncIterator]: () => ({ next: refuse }) }, acks: { taken() {} } }),
     input: refuse,
     resize: refuse,
     kill: refuse,
@@ -213,7 +232,7 @@ function listeningLog() {
 /** A machines room in temporary folders, with everything outside of it faked. */
 export async function setUpMachines(
   behaviour: FakeBehaviour = {},
-  more: Partial<Pick<MachinesOptions, 'suspendIdleMs'>> & { templates?: Partial<TemplateSettings> } = {},
+  more: Partial<Pick<MachinesOptions, 'suspendIdleMs' | 'atShutdown'>> & { templates?: Partial<TemplateSettings> } = {},
 ) {
   const folder = await mkdtemp(join(tmpdir(), 'machines-'))
   const database = await openDatabase(':memory:')
@@ -240,6 +259,7 @@ export async function setUpMachines(
     limits: { memoryMib: 4096, vcpus: 4 },
     exclude: [],
     suspendIdleMs: more.suspendIdleMs ?? 0,
+    atShutdown: more.atShutdown ?? 'stop',
     templates: templates ?? null,
     warmEgress: () => ({ accept: () => {}, [Symbol.asyncDispose]: async () => {} }),
     linkFactory: () => fakeLink(behaviour, accepted),

@@ -21,6 +21,7 @@ export async function openMachines(folder: string, runDir: string) {
     limits: { memoryMib: 4096, vcpus: 4 },
     exclude: [],
     suspendIdleMs: 0,
+    atShutdown: 'stop',
     templates: null,
     warmEgress: () => ({ accept: () => {}, [Symbol.asyncDispose]: async () => {} }),
     linkFactory: ({ machineId, timeScale }) => createGuestLink({ name: machineId, timeScale }),

@@ -57,6 +57,8 @@ function cleanEnv(home: string, over: Record<string, string>): Record<string, st
     // Tests that are not about them need no machines in the background.
     VIVARIUM_READY_MACHINES: '0',
     VIVARIUM_READY_CLAUDE: '0',
+    // What a test forgets to end must not outlive it.
+    VIVARIUM_TASKS_AT_SHUTDOWN: 'stop',
     ...over,
   }
 }

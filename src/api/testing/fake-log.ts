@@ -1,7 +1,7 @@
 import { EventEmitter, once } from 'node:events'
 import type { NewEvent, TaskEvent } from '../../contracts/event.ts'
 import { isFinal } from '../../contracts/task.ts'
-import type { EventJson, EventLog } from '../../events/types.ts'
+import type { EventJson, EventLog, StatusEvent, UsageEvent } from '../../events/types.ts'
 
 /** An event log in memory that counts its live readers, so that tests can see them being freed. */
 export class FakeLog implements EventLog {
@@ -14,6 +14,17 @@ export class FakeLog implements EventLog {
     for (const event of events) log.push({ ...event, taskId, seq: log.length + 1, at: new Date().toISOString() })
     this.#changed.emit('change')
     return log.length
+  }
+
+  async checkpoint(): Promise<undefined> {}
+
+  async usage(taskId: string): Promise<UsageEvent[]> {
+    return this.#of(taskId).filter((event) => event.type === 'usage')
+  }
+
+  async ending(taskId: string): Promise<StatusEvent | undefined> {
+    const last = this.#of(taskId).findLast((event) => event.type === 'status')
+    return last !== undefined && isFinal(last.status) ? last : undefined
   }
 
   async read(taskId: string, from: number, limit: number): Promise<TaskEvent[]> {

@@ -11,6 +11,8 @@ import { FakeShell } from './fake-shell.ts'
 
 /** Machines whose every command prints what it was asked to run. */
 export class FakeMachines implements MachineAccess {
+  async recover(): Promise<void> {}
+
   readonly files = new Map<string, Buffer>()
   /** Commands left before their end. */
   killed = 0

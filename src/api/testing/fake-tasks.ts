@@ -159,6 +159,10 @@ export class FakeTasks implements Tasks {
     return [...this.#tasks.values()].filter((task) => !isFinal(task.status)).length
   }
 
+  async claims() {
+    return { inUse: new Set<string>(), givenBack: new Map<string, string>() }
+  }
+
   async recover(): Promise<void> {}
 
   async [Symbol.asyncDispose](): Promise<void> {}

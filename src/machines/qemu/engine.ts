@@ -85,6 +85,15 @@ export function createQemuEngine(options: QemuEngineOptions): Engine {
       const taken = async () => (from.disk === 'own' ? rm(path) : undefined)
       return startQemu({ ...startOptions(spec, qemu), disks, memory, state: { path, mapped, taken } }, started, signal)
     },
+    async reboot(spec, started, signal) {
+      const qemu = await requireQemu()
+      const disks = await takeScratchDisk(spec.diskDir, spec.scratchBase, { folder: spec.diskDir, disk: 'own' })
+      return startQemu(
+        { ...startOptions(spec, qemu), disks, memory: { kind: 'anonymous' }, state: null },
+        started,
+        signal,
+      )
+    },
     compatibility: async () => describeCompatibility(accel, await requireQemu()),
     // A VMM that runs under our own uid may change the mode of our files.
     mapsReadOnly: async () => canMapReadOnly(await requireQemu()) && (await canLeaseUids()),
@@ -107,6 +116,11 @@ async function adopt(spec: VmmSpec, identity: ProcessIdentity, timeScale: number
   const memoryFile = memoryFileOf(spec, await requireQemu())
   const qmp = await Qmp.connect(join(spec.runDir, SOCKETS.monitor), AbortSignal.timeout(ADOPT_DEADLINE_MS))
   const vmm = new QemuVmm({ ...spec, identity, timeScale, memoryFile, qmp, ended: undefined, booting: false })
+  if (await vmm.isIncoming()) {
+    // Killed while it took up a saved machine, which is still there.
+    await vmm.kill()
+    return undefined
+  }
   await vmm.checkStatus() // it may have stopped while nobody listened
   return vmm
 }

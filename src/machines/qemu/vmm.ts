@@ -72,6 +72,12 @@ export class QemuVmm implements Vmm {
     qmp.on('qemu:STOP', () => void this.checkStatus())
   }
 
+  /** Whether it has not yet taken up all of what it was to go on from. */
+  async isIncoming(): Promise<boolean> {
+    const { status } = Status.parse(await this.#options.qmp.execute('query-status'))
+    return status === 'inmigrate'
+  }
+
   /** Ends the machine if its processors have stopped for good, e.g. because virtualisation failed under them. */
   async checkStatus(): Promise<void> {
     const answer = await this.#options.qmp.execute('query-status').catch(() => undefined) // then it ends by itself
@@ -120,6 +126,10 @@ export class QemuVmm implements Vmm {
       throw error
     })
     return this.#killed
+  }
+
+  release(): void {
+    this.#options.qmp.close()
   }
 
   async #kill(): Promise<void> {

@@ -4,6 +4,7 @@ import * as snapshots from './0002-snapshots.ts'
 import * as vault from './0003-vault.ts'
 import * as metering from './0004-metering.ts'
 import * as modelRequests from './0006-model-requests.ts'
+import * as runs from './0007-runs.ts'
 
 /** In order. Forward only: a released migration never changes. Imported, not read from a folder, so that the executable has them. */
 export const MIGRATIONS: Record<string, Migration> = {
@@ -12,4 +13,5 @@ export const MIGRATIONS: Record<string, Migration> = {
   '0003-vault': vault,
   '0004-metering': metering,
   '0006-model-requests': modelRequests,
+  '0007-runs': runs,
 }

@@ -39,14 +39,17 @@ export class FakeProcess {
     this.#push({ kind: 'exit', exit: { ...EXITED, ...exit }, next: (this.#next += 1) })
   }
 
-  /** From the beginning for each reader, as a guest does while nothing is acknowledged. */
-  async *output(signal: AbortSignal | undefined, gone: Promise<string>): AsyncGenerator<ExecOutput> {
+  /** What nobody has to be told again: pieces before this offset. */
+  acknowledged = 0
+
+  /** From `from` on, for each reader. */
+  async *output(from: number, signal: AbortSignal | undefined, gone: Promise<string>): AsyncGenerator<ExecOutput> {
     const stopped = new Promise<never>((_, reject) => {
       signal?.addEventListener('abort', () => reject(new Error('aborted')), { once: true })
       void gone.then((why) => reject(new VivariumError('guest_lost', why)))
     })
     stopped.catch(() => {})
-    for (let at = 0; ;) {
+    for (let at = from; ;) {
       signal?.throwIfAborted()
       const piece = this.#pieces[at]
       if (piece === undefined) {
@@ -115,11 +118,17 @@ export class FakeGuest {
       wake: unused,
       resize: unused,
       start: async (id, spec) => {
+        if (this.processes.has(id)) return
         const process = new FakeProcess(spec)
         this.processes.set(id, process)
         void this.play(process)
       },
-      output: (id, _from, signal) => this.#process(id).output(signal, this.gone.promise),
+      output: (id, from, signal) => this.#process(id).output(from, signal, this.gone.promise),
+      keptOutput: (id, from, signal) => {
+        const process = this.#process(id)
+        const acks = { taken: (offset: number) => void (process.acknowledged = offset) }
+        return { pieces: process.output(from, signal, this.gone.promise), acks }
+      },
       input: async (id, _at, data, end) => this.#process(id).feed(data.toString(), end),
       kill: async (id, signal) => {
         const process = this.#process(id)

@@ -3,12 +3,20 @@ import { buffer } from 'node:stream/consumers'
 import type { Agent } from '../../agents/types.ts'
 import type { Blobs } from '../../blobs/types.ts'
 import { VivariumError } from '../../contracts/errors.ts'
-import type { TaskEvent } from '../../contracts/event.ts'
+import type { NewEvent, TaskEvent } from '../../contracts/event.ts'
 import type { AgentName } from '../../contracts/task.ts'
-import { TaskRequest } from '../../contracts/task.ts'
+import { isFinal, TaskRequest } from '../../contracts/task.ts'
 import type { TaskRequestInput } from '../../contracts/task.ts'
 import { NO_TOKENS } from '../../contracts/usage.ts'
-import type { EventJson, EventLog, EventWriter } from '../../events/types.ts'
+import type {
+  Checkpoint,
+  EventJson,
+  EventLog,
+  EventWriter,
+  OpenEventWriter,
+  StatusEvent,
+  UsageEvent,
+} from '../../events/types.ts'
 import type { EgressContext, EgressSession, Gateway, ModelUsage } from '../../gateway/types.ts'
 import type { Database } from '../../store/database.ts'
 import type { Logger } from '../../telemetry/types.ts'
@@ -43,14 +51,24 @@ export class FakeBlobs implements Blobs {
 
 /** An event log in memory. */
 class FakeEvents implements EventLog {
-  readonly log = new Map<string, TaskEvent[]>()
+  readonly log: Map<string, TaskEvent[]>
+  readonly checkpoints: Map<string, Checkpoint>
+  /** Its orchestrator was killed: nothing that it still wants to store is ever stored. */
+  isKilled = false
   /** Set to make every append fail. */
   failure: Error | undefined
   /** Called with each event once it is stored. */
   onEvent: (event: TaskEvent) => void = () => {}
 
-  async append(taskId: string, events: Parameters<EventLog['append']>[1]): Promise<number> {
+  constructor(before?: FakeEvents) {
+    this.log = before?.log ?? new Map()
+    this.checkpoints = before?.checkpoints ?? new Map()
+  }
+
+  async append(taskId: string, events: NewEvent[], checkpoint?: Checkpoint): Promise<number> {
+    if (this.isKilled) await new Promise(() => {})
     if (this.failure !== undefined) throw this.failure
+    if (checkpoint !== undefined) this.checkpoints.set(taskId, checkpoint)
     const log = this.log.get(taskId) ?? []
     this.log.set(taskId, log)
     for (const event of events) {
@@ -59,6 +77,19 @@ class FakeEvents implements EventLog {
       this.onEvent(stored)
     }
     return log.length
+  }
+
+  async checkpoint(taskId: string): Promise<Checkpoint | undefined> {
+    return this.checkpoints.get(taskId)
+  }
+
+  async usage(taskId: string): Promise<UsageEvent[]> {
+    return (this.log.get(taskId) ?? []).filter((event) => event.type === 'usage')
+  }
+
+  async ending(taskId: string): Promise<StatusEvent | undefined> {
+    const last = this.log.get(taskId)?.findLast((event) => event.type === 'status')
+    return last !== undefined && isFinal(last.status) ? last : undefined
   }
 
   async read(taskId: string, from: number, limit: number): Promise<TaskEvent[]> {
@@ -77,9 +108,12 @@ class FakeEvents implements EventLog {
     this.log.delete(taskId)
   }
 
-  writer(taskId: string): EventWriter {
+  writer(taskId: string, onStored: (checkpoint: Checkpoint) => void): EventWriter {
     return {
-      write: async (events) => void (await this.append(taskId, events)),
+      write: async (events, checkpoint) => {
+        await this.append(taskId, events, checkpoint)
+        if (checkpoint !== undefined) onStored(checkpoint)
+      },
       flush: async () => {},
       [Symbol.asyncDispose]: async () => {},
     }
@@ -127,6 +161,7 @@ export const SETTINGS: TaskSettings = {
   maxResultFiles: 100,
   maxStateBytes: 1024 * 1024,
   exclude: ['.git', 'node_modules', '*.pyc'],
+  atShutdown: 'stop',
   timings: {
     prepareMs: 5000,
     lingerMs: 30,
@@ -139,18 +174,27 @@ export const SETTINGS: TaskSettings = {
   },
 }
 
-/** A tasks service in a house of fakes. */
+/** What is there whichever orchestrator runs. */
+interface World {
+  events: FakeEvents
+  blobs: FakeBlobs
+  machines: FakeMachines
+  gateway: FakeGateway
+}
+
+/** A tasks service in a house of fakes; `before`: the house of an orchestrator before it, whose machines run on. */
 export function fakeHouse(
   database: Database,
   agents: Readonly<Record<AgentName, Agent>>,
   settings: Partial<TaskSettings> = {},
+  before?: World,
 ) {
-  const events = new FakeEvents()
-  const blobs = new FakeBlobs()
-  const machines = new FakeMachines()
-  const gateway = new FakeGateway()
+  const events = new FakeEvents(before?.events)
+  const blobs = before?.blobs ?? new FakeBlobs()
+  const machines = before?.machines ?? new FakeMachines()
+  const gateway = before?.gateway ?? new FakeGateway()
   const pool = new FakePool()
-  const openWriter = (taskId: string) => events.writer(taskId)
+  const openWriter: OpenEventWriter = (taskId, onStored) => events.writer(taskId, onStored)
   const services = { database, events, openWriter, blobs, machines, pool, gateway, agents, log: SILENT }
   const tasks = createTasks({ ...services, settings: { ...SETTINGS, ...settings } })
   return { tasks, events, blobs, machines, pool, gateway, database }

@@ -39,6 +39,8 @@ export class FakeMachines implements Machines {
   /** Makes `assign` fail. */
   assignFailure: VivariumError | undefined
   canSuspend = true
+  /** Why the VMM of a machine is gone. */
+  readonly crashed = new Map<string, string>()
   readonly #listeners = new Set<(info: MachineInfo) => void>()
 
   async create(options: MachineOptions): Promise<Machine> {
@@ -71,6 +73,19 @@ export class FakeMachines implements Machines {
   get = (id: string) => (this.alive.has(id) ? this.#machine(id) : undefined)
   list = () => [...this.others, ...[...this.alive.values()].map(({ info }) => info)]
   reconcile = async () => []
+
+  find = (id: string) => this.get(id)
+  networkOf = () => undefined
+
+  async rejoin(id: string, use: Pick<MachineUse, 'egress' | 'onChange'>): Promise<void> {
+    this.calls.push(`rejoin ${id}`)
+    const entry = this.#entry(id)
+    entry.use = { ...entry.use, ...use }
+  }
+
+  async leave(id: string): Promise<void> {
+    this.calls.push(`leave ${id}`)
+  }
 
   async evict(id: string): Promise<void> {
     this.calls.push(`evict ${id}`)
@@ -163,6 +178,7 @@ export class FakeMachines implements Machines {
       info: () => this.#entry(id).info,
       lost: guest.gone.promise,
       hasBaseline: false,
+      crashed: this.crashed.get(id),
       dumpMemory: async () => {},
       destroy: async () => this.#gone(id),
     }

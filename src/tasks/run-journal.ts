@@ -1,0 +1,97 @@
+import type { AgentStart } from '../agents/types.ts'
+import type { Database } from '../store/database.ts'
+import type { Ending } from './verdict.ts'
+
+/** What of an agent's start its task's request does not say. */
+export type JournaledStart = Pick<AgentStart, 'sessionId' | 'resumes' | 'credentialKind'>
+
+/** How much of a task's time limit is used, in milliseconds: `ranMs` at `clockAt` and running since then, or standing still (null). */
+export interface ClockReading {
+  ranMs: number
+  clockAt: Date | null
+}
+
+/** A run whose agent was started, or is about to be. */
+export interface JournaledRun {
+  machineId: string
+  execId: string
+  start: JournaledStart
+  /** Until when its machine was to be kept already; ISO 8601. */
+  keepUntil: string | null
+  clock: ClockReading
+  /** When its machine, if it is suspended, is to go on by itself; null: when somebody asks. */
+  wakeAt: Date | null
+  /** How its agent ended; undefined until it has. */
+  ending: Ending | undefined
+}
+
+/**
+ * The journal of runs. A task is in it from before its agent is started until it is final: one that is not when the orchestrator is
+ * killed has had no effects and starts over; one that is goes on.
+ */
+export class RunJournal {
+  readonly #database: Database
+
+  constructor(database: Database) {
+    this.#database = database
+  }
+
+  async begin(taskId: string, run: Omit<JournaledRun, 'wakeAt' | 'ending'>): Promise<void> {
+    const { machineId, execId, start, keepUntil, clock } = run
+    const row = {
+      taskId,
+      machineId,
+      execId,
+      startJson: JSON.stringify(start),
+      keepUntil,
+      wakeAt: null,
+      endingJson: null,
+    }
+    await this.#database
+      .insertInto('runs')
+      .values({ ...row, ...clockColumns(clock) })
+      .execute()
+  }
+
+  async setClock(taskId: string, clock: ClockReading): Promise<void> {
+    await this.#database.updateTable('runs').set(clockColumns(clock)).where('taskId', '=', taskId).execute()
+  }
+
+  async setWakeAt(taskId: string, wakeAt: Date | null): Promise<void> {
+    const change = { wakeAt: wakeAt?.toISOString() ?? null }
+    await this.#database.updateTable('runs').set(change).where('taskId', '=', taskId).execute()
+  }
+
+  async setEnding(taskId: string, ending: Ending): Promise<void> {
+    const endingJson = JSON.stringify(ending)
+    await this.#database.updateTable('runs').set({ endingJson }).where('taskId', '=', taskId).execute()
+  }
+
+  async find(taskId: string): Promise<JournaledRun | undefined> {
+    const row = await this.#database.selectFrom('runs').selectAll().where('taskId', '=', taskId).executeTakeFirst()
+    if (row === undefined) return undefined
+    const { machineId, execId, startJson, keepUntil, ranMs, clockAt, wakeAt, endingJson } = row
+    return {
+      machineId,
+      execId,
+      start: { credentialKind: undefined, ...(JSON.parse(startJson) as Partial<JournaledStart>) } as JournaledStart,
+      keepUntil,
+      clock: { ranMs, clockAt: clockAt === null ? null : new Date(clockAt) },
+      wakeAt: wakeAt === null ? null : new Date(wakeAt),
+      ending: endingJson === null ? undefined : (JSON.parse(endingJson) as Ending),
+    }
+  }
+
+  async machines(): Promise<string[]> {
+    const rows = await this.#database.selectFrom('runs').select('machineId').execute()
+    return rows.map(({ machineId }) => machineId)
+  }
+
+  async remove(taskId: string): Promise<void> {
+    await this.#database.deleteFrom('runs').where('taskId', '=', taskId).execute()
+  }
+}
+
+function clockColumns({ ranMs, clockAt }: ClockReading) {
+  return { ranMs, clockAt: clockAt?.toISOString() ?? null }
+}
