@@ -23,7 +23,7 @@ export async function openLab(options: Pick<Lab, 'runs' | 'signal'>): Promise<La
   await using stack = new AsyncDisposableStack()
   const orchestrator = await startOrchestrator({
     script: { conversations: [] },
-    env: { VIVARIUM_MACHINES_MAX_MACHINES: '10' },
+    env: { VIVARIUM_MACHINES_MAX_MACHINES: '10', VIVARIUM_MACHINES_VCPUS_PER_CORE: '16' },
   })
   // Its folder of sockets stays for its next start, which this one has not.
   stack.defer(() => rm(orchestrator.runDir, { recursive: true, force: true }))

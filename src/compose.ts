@@ -13,6 +13,7 @@ import { findVersions } from './doctor/versions.ts'
 import { createDeltaCoalescer } from './events/coalesce.ts'
 import { openEventLog } from './events/log.ts'
 import type { EventLog } from './events/types.ts'
+import { diskSpace } from './files/disk-space.ts'
 import { vaultCredentials } from './gateway/credentials.ts'
 import type { Resolve } from './gateway/dial.ts'
 import { createGateway } from './gateway/gateway.ts'
@@ -25,9 +26,10 @@ import { hostTools } from './images/host-tools.ts'
 import { createImages } from './images/images.ts'
 import { createGuestLink } from './link/link.ts'
 import { createMachineAccess } from './machines/access.ts'
+import { createCapacity } from './machines/capacity.ts'
 import { chooseEngine } from './machines/choose-engine.ts'
 import { idleProcessors } from './machines/idle-processors.ts'
-import { hostLimits } from './machines/limits.ts'
+import { capacityLimits } from './machines/limits.ts'
 import { createMachines, type MachinesOptions } from './machines/machines.ts'
 import { createQemuEngine } from './machines/qemu/engine.ts'
 import type { WarmEgress } from './machines/templates/bake.ts'
@@ -126,6 +128,7 @@ export async function compose(config: Config, log: Logger, options: ComposeOptio
     log,
     ...(options.resolve && { resolve: options.resolve }),
   })
+  const limits = capacityLimits(config.machines, diskSpace(config.home).totalBytes)
   const machines = stack.use(
     (options.createMachines ?? createMachines)({
       database,
@@ -135,7 +138,7 @@ export async function compose(config: Config, log: Logger, options: ComposeOptio
       runDir: config.runDir,
       diskDir: join(config.home, 'machines'),
       scratchMib: config.machines.scratchMib,
-      limits: hostLimits(),
+      largest: limits.largest,
       exclude: config.results.exclude,
       atShutdown: config.tasks.atShutdown,
       suspendIdleMs: config.machines.suspendIdleSeconds * 1000,
@@ -147,7 +150,9 @@ export async function compose(config: Config, log: Logger, options: ComposeOptio
     }),
   )
   const settings = taskSettings(config)
-  const access = createMachineAccess({ machines, gateway, capacity: settings })
+  const freeDiskBytes = () => diskSpace(config.home).freeBytes
+  const capacity = createCapacity({ limits, machines, freeDiskBytes })
+  const access = createMachineAccess({ machines, gateway, capacity })
   const pool = stack.use(
     createReadyPool({
       machines,
@@ -159,7 +164,7 @@ export async function compose(config: Config, log: Logger, options: ComposeOptio
         const { exclude } = settings
         return startWaitingAgent({ link, hasBaseline, agent, ...waitingFor, exclude, timeoutMs, signal })
       },
-      capacity: settings,
+      capacity,
       idleMs: config.ready.idleSeconds * 1000,
       freeMemory: () => process.availableMemory() / usableMemory(),
       idleProcessors: idleProcessors(),
@@ -172,6 +177,7 @@ export async function compose(config: Config, log: Logger, options: ComposeOptio
       events,
       blobs,
       machines,
+      capacity,
       pool,
       gateway,
       agents,

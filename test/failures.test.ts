@@ -113,7 +113,7 @@ describe('a task that is broken off says why, keeps its events and leaves nothin
     const { task } = await harmed((vmId) => orchestrator.client.vms.destroy(vmId))
     expect(task).toMatchObject({
       status: 'failed',
-      error: { code: 'guest_lost', message: expect.stringMatching(/destroyed/) },
+      error: { code: 'machine_destroyed', message: expect.stringMatching(/destroyed/) },
     })
   })
 })

@@ -7,9 +7,11 @@ import type { ApiServices, AppEnv } from './types.ts'
 /** An error as RFC 9457 problem details. */
 export function problemResponse(error: VivariumError, headers: Record<string, string> = {}): Response {
   const problem = toProblem(error)
+  const { retryAfterSeconds } = error
+  const retry = retryAfterSeconds === undefined ? {} : { 'retry-after': String(retryAfterSeconds) }
   return new Response(JSON.stringify(problem), {
     status: problem.status,
-    headers: { 'content-type': 'application/problem+json', ...headers },
+    headers: { 'content-type': 'application/problem+json', ...retry, ...headers },
   })
 }
 

@@ -116,18 +116,22 @@ export function unreachable(base: string, error: unknown): VivariumError {
 
 async function refusal(response: Response): Promise<VivariumError> {
   const text = await response.text().catch(() => '') // the status alone is worth telling
-  return problemError(text, `The server answered ${response.status}, and not as Vivarium does: is it one?`)
+  const retryAfter = Number(response.headers.get('retry-after') ?? NaN)
+  const retryAfterSeconds = Number.isFinite(retryAfter) ? retryAfter : undefined
+  const otherwise = `The server answered ${response.status}, and not as Vivarium does: is it one?`
+  return problemError(text, otherwise, retryAfterSeconds)
 }
 
 /** The error that a problem document tells of. */
 export function problemError(
   text: string,
   otherwise = 'The server reported an error in an unknown form.',
+  retryAfterSeconds?: number,
 ): VivariumError {
   const problem = Problem.safeParse(parseJson(text))
   if (!problem.success) return new VivariumError('internal', otherwise)
   const { code, detail, field } = problem.data
-  return new VivariumError(code, detail, field === undefined ? {} : { field })
+  return new VivariumError(code, detail, { field, retryAfterSeconds })
 }
 
 function parseJson(text: string): unknown {

@@ -132,8 +132,14 @@ export const Settings = z.strictObject({
       scratchMib: z.int().min(1024).max(4_194_304).default(16_384),
       /** Guest memory of all machines together, in MiB; 0 takes three quarters of this host's. */
       totalMemoryMib: z.int().min(0).default(0),
+      /** Virtual processors of all machines together, for each of this host's cores: they mostly wait. */
+      vcpusPerCore: z.number().min(0.1).max(64).default(4),
       /** Machines at once; 0 derives it from the host's cores. */
       maxMachines: z.int().min(0).default(0),
+      /** No machine starts where less of the data folder's disk would stay free, in MiB; 0 takes a twentieth of it (1 to 16 GiB). */
+      minFreeDiskMib: z.int().min(0).default(0),
+      /** What a machine may be expected to write, in MiB: so much more must be free for each that runs or is to start. */
+      expectedDiskMib: z.int().min(0).max(4_194_304).default(1024),
       /** A kept machine that nobody uses for so long is suspended; it goes on when it is used. 0 never. */
       suspendIdleSeconds: z.int().min(0).default(120),
     })
@@ -211,8 +217,12 @@ export const Settings = z.strictObject({
     .prefault({}),
   tasks: z
     .strictObject({
-      /** Waiting tasks beyond this are refused with 429. */
+      /** Waiting tasks beyond this are refused with 429; a user may have at most four times as many as there are places left. */
       maxQueued: z.int().min(1).default(1000),
+      /** A task goes before those of its user with a priority lower by one level, unless they have waited so much longer. */
+      agingSeconds: z.int().min(1).default(600),
+      /** How often a task is started again whose machine failed before its agent was started, or which asked for it (`requeue`). */
+      maxRetries: z.int().min(0).max(10).default(2),
       /**
        * What becomes of running tasks when the server stops. `suspend`: they are saved to disk and go on at the next start; where that can't be
        * done they are stopped. `leave`: their machines run on, and the next start takes them up. `stop`: they end as `interrupted`.

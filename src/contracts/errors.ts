@@ -27,10 +27,12 @@ export const ERROR_CODES = {
   internal: { blame: 'host', status: 500 },
   // what happened in or to the guest
   boot_failed: { blame: 'guest', status: 502 },
+  machine_destroyed: { blame: 'user', status: 409 },
   guest_lost: { blame: 'guest', status: 502 },
   guest_misbehaved: { blame: 'guest', status: 502 },
   out_of_memory: { blame: 'guest', status: 502 },
   // how an agent's run ended
+  prerequisite_failed: { blame: 'agent', status: 409 },
   agent_failed: { blame: 'agent', status: 502 },
   model_error: { blame: 'agent', status: 502 },
   max_turns: { blame: 'agent', status: 502 },
@@ -50,11 +52,18 @@ export class VivariumError extends Error {
   readonly code: ErrorCode
   /** The input field at fault, as a dotted path, for user errors. */
   readonly field: string | undefined
+  /** After how long asking again may help, where that can be told. */
+  readonly retryAfterSeconds: number | undefined
 
-  constructor(code: ErrorCode, message: string, options: { field?: string; cause?: unknown } = {}) {
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options: { field?: string | undefined; cause?: unknown; retryAfterSeconds?: number | undefined } = {},
+  ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
     this.code = code
     this.field = options.field
+    this.retryAfterSeconds = options.retryAfterSeconds
   }
 
   get blame() {

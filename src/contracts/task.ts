@@ -72,6 +72,10 @@ export const TaskRequest = z.strictObject({
   fork: z.boolean().optional(),
   /** Keep the machine for so long after the task's end, for `exec`, `shell` and follow-ups. */
   keepVmSeconds: z.int().min(1).max(604_800).optional(),
+  /** Start only when these tasks of the same user have succeeded; where one of them does not, this one ends without being started. */
+  after: z.array(TaskId).max(100).optional(),
+  /** Run again from the start when the machine or the server is lost, also where the first attempt may have had effects outside. */
+  requeue: z.boolean().optional(),
 })
 export type TaskRequest = z.infer<typeof TaskRequest>
 /** The same before defaults are filled in: what callers write. */
@@ -84,6 +88,15 @@ export type ResultFile = z.infer<typeof ResultFile>
 /** How long one step of a start took, for people who ask where the time goes. */
 export const Phase = z.object({ name: z.string(), ms: z.number().nonnegative() })
 export type Phase = z.infer<typeof Phase>
+
+/** How a task stands that waits to be started. */
+export const QueuePlace = z.object({
+  /** 1 is next, as things are now; null where it does not wait for its turn yet. */
+  position: z.int().positive().nullable(),
+  /** For people, e.g. `waiting for 2 GiB: 3 tasks ahead`. */
+  reason: z.string(),
+})
+export type QueuePlace = z.infer<typeof QueuePlace>
 
 /** A task as every interface shows it. Times are ISO 8601 in UTC. */
 export const Task = z.object({
@@ -124,6 +137,13 @@ export const Task = z.object({
   fork: z.boolean(),
   /** The agent's name for the conversation; null before it has begun, and for agents that have none. */
   sessionId: z.string().nullable(),
+  /** The tasks whose success it is to wait for. */
+  after: z.array(TaskId),
+  requeue: z.boolean(),
+  /** How often it was started: more than once where machines failed that were none of its doing. */
+  attempts: z.int().nonnegative(),
+  /** Null unless it waits to be started. */
+  queue: QueuePlace.nullable(),
 })
 export type Task = z.infer<typeof Task>
 

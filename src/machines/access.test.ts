@@ -6,9 +6,19 @@ import { NO_TOKENS } from '../contracts/usage.ts'
 import type { EgressContext, Gateway } from '../gateway/types.ts'
 import type { ExecOutput, ExecSpec, GuestLink } from '../link/types.ts'
 import { createMachineAccess } from './access.ts'
+import { createCapacity } from './capacity.ts'
 
 const ADA = 'u_000000000000'
 const BOB = 'u_111111111111'
+
+const PLENTY = {
+  memoryMib: 65_536,
+  vcpus: 64,
+  machines: 16,
+  largest: { memoryMib: 4096, vcpus: 4 },
+  minFreeDiskMib: 0,
+  expectedDiskMib: 0,
+}
 
 function fakeGateway() {
   const opened: EgressContext[] = []
@@ -30,11 +40,16 @@ function fakeGateway() {
   return { gateway, opened, closed: () => closed.size }
 }
 
-async function setUp(capacity = { totalMemoryMib: 65_536, maxMachines: 16 }) {
+async function setUp(few: { memoryMib?: number; machines?: number; vcpus?: number } = {}) {
   const set = await setUpMachines()
   const gateway = fakeGateway()
+  const capacity = createCapacity({
+    limits: { ...PLENTY, ...few },
+    machines: set.machines,
+    freeDiskBytes: () => 2 ** 40,
+  })
   const access = createMachineAccess({ machines: set.machines, gateway: gateway.gateway, capacity })
-  return { ...set, ...gateway, access }
+  return { ...set, ...gateway, capacity, access }
 }
 
 /** Replaces calls of a machine's link. */
@@ -62,11 +77,8 @@ test("another user's machine is not found, whatever is asked of it", async () =>
 
 test('a machine for which there is no room is refused, also while others are only asked for', async () => {
   const small = MachineRequest.parse({ memoryMib: 512, vcpus: 1 })
-  for (const capacity of [
-    { totalMemoryMib: 1024, maxMachines: 16 },
-    { totalMemoryMib: 65_536, maxMachines: 2 },
-  ]) {
-    await using set = await setUp(capacity)
+  for (const few of [{ memoryMib: 1024 }, { machines: 2 }, { vcpus: 2 }]) {
+    await using set = await setUp(few)
     const asked = await Promise.allSettled([1, 2, 3].map(() => set.access.create(ADA, small)))
     expect(asked.map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled', 'rejected'])
     expect(asked[2]).toMatchObject({ reason: { code: 'queue_full' } })

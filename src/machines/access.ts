@@ -6,7 +6,14 @@ import type { Gateway } from '../gateway/types.ts'
 import type { GuestLink } from '../link/types.ts'
 import { runCommand, streamCommand } from './exec.ts'
 import { openShell } from './shell.ts'
-import { NOBODY, type MachineAccess, type MachineLease, type Machines } from './types.ts'
+import {
+  NOBODY,
+  type Capacity,
+  type MachineAccess,
+  type MachineLease,
+  type Machines,
+  type MachineSize,
+} from './types.ts'
 
 /** Files are streamed, so this bounds time and disk of a client, not memory here. */
 const MAX_FILE_BYTES = 4 * 1024 ** 3
@@ -17,27 +24,24 @@ const USABLE: ReadonlySet<MachineInfo['state']> = new Set(['ready', 'suspended',
 export interface MachineAccessOptions {
   machines: Machines
   gateway: Gateway
-  /** What all machines together may use, those of tasks included. */
-  capacity: { totalMemoryMib: number; maxMachines: number }
+  capacity: Capacity
 }
 
 /** People's access to machines: checks whose a machine is, and gives machines without a task their way out. */
 export function createMachineAccess({ machines, gateway, capacity }: MachineAccessOptions): MachineAccess {
-  /** Memory of machines asked for, by id, until they start: the first one may wait long for its image. */
-  const askedFor = new Map<string, number>()
-
   /** A task waits in the queue for its place; somebody who asks for a machine is told that there is none. */
-  function refuseIfFull(memoryMib: number): void {
-    // Ready machines make room by themselves; suspended ones take none.
-    const running = machines.list().filter(({ userId, state }) => userId !== NOBODY && state !== 'suspended')
-    const present = new Map([...askedFor, ...running.map((info) => [info.id, info.memoryMib] as const)])
-    const memory = present.values().reduce((sum, mib) => sum + mib, memoryMib)
-    if (present.size < capacity.maxMachines && memory <= capacity.totalMemoryMib) return
-    const limits = `${capacity.maxMachines} machines with ${capacity.totalMemoryMib} MiB together`
-    throw new VivariumError(
-      'queue_full',
-      `There is no room for another machine: this host runs at most ${limits} (machines.maxMachines, machines.totalMemoryMib). Destroy one, or wait for a task to end.`,
-    )
+  function refuseIfFull(size: MachineSize): void {
+    const shortage = capacity.shortage([size], capacity.free())
+    if (shortage === undefined) return
+    const { machines: count, memoryMib, vcpus } = capacity.limits
+    const limits = `${count} machines with ${memoryMib} MiB and ${vcpus} virtual processors together`
+    const message = `There is no room for another machine: it lacks ${shortage.words}. This host runs at most ${limits} ("machines" in the settings). Destroy one, or wait for a task to end.`
+    throw new VivariumError('queue_full', message)
+  }
+
+  /** A suspended machine takes its room again; that of a running task has kept it. */
+  function refuseResume(info: MachineInfo): void {
+    if (info.state === 'suspended' && !capacity.isClaimed(info)) refuseIfFull(info)
   }
 
   /** A machine's way out, which follows it to its end, whoever ends it. */
@@ -69,10 +73,11 @@ export function createMachineAccess({ machines, gateway, capacity }: MachineAcce
   }
 
   async function leased(userId: string, id: string, signal: AbortSignal | undefined): Promise<MachineLease> {
-    const { state, memoryMib } = get(userId, id)
+    const info = get(userId, id)
+    const { state } = info
     if (!USABLE.has(state))
       throw new VivariumError('conflict', `Machine ${id} is ${state}; it can be used while it is ready.`)
-    if (state === 'suspended') refuseIfFull(memoryMib)
+    refuseResume(info)
     return machines.lease(id, signal)
   }
 
@@ -87,9 +92,11 @@ export function createMachineAccess({ machines, gateway, capacity }: MachineAcce
     list: (userId) => machines.list().filter((machine) => machine.userId === userId),
     get,
     async create(userId, { memoryMib, vcpus, template, network }, signal) {
-      refuseIfFull(memoryMib)
+      capacity.refuseTooLarge({ memoryMib, vcpus })
+      refuseIfFull({ memoryMib, vcpus })
       const id = newId('vm')
-      askedFor.set(id, memoryMib)
+      // The first one may wait long for its image: its room is taken until it counts by itself.
+      using _ = capacity.take({ ids: [id], memoryMib, vcpus })
       const { session, stop } = openSession(userId, id, network)
       try {
         const machine = await machines.create({
@@ -108,8 +115,6 @@ export function createMachineAccess({ machines, gateway, capacity }: MachineAcce
         stop()
         await session.close()
         throw error
-      } finally {
-        askedFor.delete(id)
       }
     },
     async destroy(userId, id) {
@@ -122,8 +127,7 @@ export function createMachineAccess({ machines, gateway, capacity }: MachineAcce
       return get(userId, id)
     },
     async resume(userId, id, signal) {
-      const { state, memoryMib } = get(userId, id)
-      if (state === 'suspended') refuseIfFull(memoryMib)
+      refuseResume(get(userId, id))
       await machines.resume(id, signal)
       return get(userId, id)
     },

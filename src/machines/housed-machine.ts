@@ -1,6 +1,6 @@
 import { access, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { VivariumError } from '../contracts/errors.ts'
+import { VivariumError, type ErrorCode } from '../contracts/errors.ts'
 import type { MachineInfo } from '../contracts/machine.ts'
 import type { NetworkPolicy } from '../contracts/network.ts'
 import type { GuestLink } from '../link/types.ts'
@@ -205,10 +205,10 @@ export class HousedMachine implements Machine {
   }
 
   /** Reports the machine as lost, unless it is being destroyed, when its parts are expected to go. */
-  lose(reason: string): void {
+  lose(reason: string, code: ErrorCode = 'guest_lost'): void {
     const { state } = this.info()
     if (this.#destroyed !== undefined || state === 'stopping' || state === 'gone') return
-    this.#parts.record.become('stopping', { code: 'guest_lost', message: reason })
+    this.#parts.record.become('stopping', { code, message: reason })
     this.#resolveLost(reason)
   }
 

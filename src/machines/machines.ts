@@ -11,7 +11,7 @@ import { removeIfEmpty } from './folders.ts'
 import type { LinkOptions } from './housing.ts'
 import { Journal, type JournalEntry } from './journal.ts'
 import { Keeper } from './keeper.ts'
-import { refuseTooLarge, type SizeLimits } from './limits.ts'
+import { refuseTooLarge } from './limits.ts'
 import { reconcile, type FoundState } from './reconcile.ts'
 import { reopenMachine } from './start-machine.ts'
 import { Starter } from './starter.ts'
@@ -26,6 +26,7 @@ import {
   type MachineLease,
   type MachineOptions,
   type Machines,
+  type MachineSize,
   type MachineUse,
   type Templates,
 } from './types.ts'
@@ -48,7 +49,8 @@ export interface MachinesOptions {
   diskDir: string
   /** Size of every machine's scratch disk. */
   scratchMib: number
-  limits: SizeLimits
+  /** The largest machine that may be asked for. */
+  largest: MachineSize
   /** Names that are never part of what a task has changed. */
   exclude: readonly string[]
   /** Kept machines that nobody uses for so long are suspended; 0 never. */
@@ -110,7 +112,7 @@ class JournaledMachines implements Machines {
   }
 
   async create(request: MachineOptions): Promise<Machine> {
-    refuseTooLarge(request, this.#options.limits)
+    refuseTooLarge(request, this.#options.largest)
     const engine = await this.engine()
     request.signal?.throwIfAborted()
     this.#refuseIfClosing()
@@ -215,7 +217,7 @@ class JournaledMachines implements Machines {
   }
 
   async evict(id: string, reason: string): Promise<void> {
-    await end(this.#entries.get(id), new VivariumError('cancelled', reason))
+    await end(this.#entries.get(id), new VivariumError('machine_destroyed', reason))
   }
 
   watch(listener: (info: MachineInfo) => void): () => void {
@@ -353,6 +355,6 @@ async function close(entry: Entry, closing: VivariumError, how: MachinesOptions[
 async function end(entry: Entry, reason: VivariumError): Promise<void> {
   entry.start.abort(reason)
   const machine = await entry.started.promise.catch(() => undefined) // its creator hears of it
-  machine?.lose(reason.message)
+  machine?.lose(reason.message, reason.code)
   await machine?.destroy()
 }

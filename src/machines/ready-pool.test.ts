@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { REQUEST, setUpMachines, type FakeBehaviour } from '../../test/machines/fakes.ts'
+import { createCapacity } from './capacity.ts'
 import { createReadyPool, type ReadyKind, type ReadyPoolOptions } from './ready-pool.ts'
 import { NOBODY, type ReadyWish } from './types.ts'
 
@@ -23,8 +24,14 @@ async function pass(seconds: number): Promise<void> {
   }
 }
 
-async function setUp(kinds: ReadyKind[], more: Partial<ReadyPoolOptions> = {}, behaviour: FakeBehaviour = {}) {
+async function setUp(
+  kinds: ReadyKind[],
+  { memoryMib = 4096, ...more }: Partial<ReadyPoolOptions> & { memoryMib?: number } = {},
+  behaviour: FakeBehaviour = {},
+) {
   const set = await setUpMachines(behaviour, { templates: { warm } })
+  const limits = { memoryMib, vcpus: 64, machines: 8, largest: SIZE, minFreeDiskMib: 0, expectedDiskMib: 0 }
+  const capacity = createCapacity({ limits, machines: set.machines, freeDiskBytes: () => 2 ** 40 })
   /** What tests change as they go. */
   const now = { agent: AGENT as ReturnType<ReadyPoolOptions['agent']>, freeMemory: 1, starts: 0, agentFails: false }
   const ended = new Map<string, () => void>()
@@ -39,7 +46,7 @@ async function setUp(kinds: ReadyKind[], more: Partial<ReadyPoolOptions> = {}, b
       ended.set(id, end.resolve)
       return { execId: 'x', sessionId: id, ...agent, ended: end.promise, release: () => {} }
     },
-    capacity: { totalMemoryMib: 4096, maxMachines: 8 },
+    capacity,
     idleMs: 900_000,
     freeMemory: () => now.freeMemory,
     idleProcessors: () => 1,
@@ -143,7 +150,7 @@ test('machines of a template that was replaced, or whose image has changed, are 
 })
 
 test('work of somebody has its place: nothing is started while it starts, and ready machines make room, agents last', async () => {
-  await using set = await setUp([{ ...KIND, machines: 2 }], { capacity: { totalMemoryMib: 2048, maxMachines: 8 } })
+  await using set = await setUp([{ ...KIND, machines: 2 }], { memoryMib: 2048 })
   const { machines, behaviour, pool } = set
   await set.untilReady(2, 1)
   await Promise.all([machines.create(TASK), machines.create(TASK), machines.create(TASK)])

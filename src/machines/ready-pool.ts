@@ -4,6 +4,7 @@ import { DEFAULT_TEMPLATE } from '../contracts/template.ts'
 import type { Logger } from '../telemetry/types.ts'
 import {
   NOBODY,
+  type Capacity,
   type Machine,
   type Machines,
   type ReadyMachine,
@@ -34,8 +35,7 @@ export interface ReadyPoolOptions {
   startAgent: (machine: Machine, agent: WaitingFor, signal: AbortSignal) => Promise<WaitingAgent>
   /** With what agents are started now; undefined while there is no credential. */
   agent: () => WaitingFor | undefined
-  /** What all machines together may use. */
-  capacity: { totalMemoryMib: number; maxMachines: number }
+  capacity: Pick<Capacity, 'free' | 'shortage'>
   /** Without a task for so long, ready machines are let go. */
   idleMs: number
   /** Memory of the host that is free, as a share of all: ready machines are let go when there is little. */
@@ -146,7 +146,7 @@ class Pool implements ReadyPool {
     const others = machines.list().filter(({ userId, state }) => userId !== NOBODY && state !== 'suspended')
     if (others.length > 0) this.#lastActivity = performance.now()
     const isIdle = performance.now() - this.#lastActivity > idleMs
-    const keep = () => !isIdle && freeMemory() > LOW_MEMORY && this.#hasRoom(others, 0)
+    const keep = () => !isIdle && freeMemory() > LOW_MEMORY && this.#hasRoom()
     while (this.#entries.size > 0 && !keep()) await this.#releaseOne()
     // Work that people wait for comes first.
     const isStarting = others.some(({ state }) => state === 'booting' || state === 'resuming')
@@ -159,7 +159,7 @@ class Pool implements ReadyPool {
 
   async #fill(others: readonly MachineInfo[]): Promise<void> {
     const missing = this.#missing()
-    if (missing !== undefined && this.#hasRoom(others, missing.kind.memoryMib)) return this.#start(missing)
+    if (missing !== undefined && this.#hasRoom(missing.kind)) return this.#start(missing)
     if (!others.some(isAtWork)) await this.#options.machines.templates.buildWanted()
   }
 
@@ -199,13 +199,12 @@ class Pool implements ReadyPool {
     }
   }
 
-  /** Whether there is room for the ready machines, and for `moreMib`. */
-  #hasRoom(others: readonly { memoryMib: number }[], moreMib: number): boolean {
+  /** Whether there is room for the ready machines, and for one more. */
+  #hasRoom(more?: ReadyKind): boolean {
     const { capacity } = this.#options
-    const ready = [...this.#entries.values()].map(({ kind }) => kind)
-    const used = [...others, ...ready].reduce((sum, { memoryMib }) => sum + memoryMib, moreMib)
-    const count = others.length + ready.length + (moreMib > 0 ? 1 : 0)
-    return used <= capacity.totalMemoryMib && count <= capacity.maxMachines
+    const wanted = [...this.#entries.values()].map(({ kind }) => kind)
+    if (more !== undefined) wanted.push(more)
+    return capacity.shortage(wanted, capacity.free()) === undefined
   }
 
   #isFit({ machine, waiting, ended }: Entry): boolean {

@@ -133,6 +133,54 @@ export interface Engine {
 /** Owns machines that nobody has asked for yet: ready ones, and those that become templates. No user has this id. */
 export const NOBODY = 'u_000000000000'
 
+export interface MachineSize {
+  memoryMib: number
+  vcpus: number
+}
+
+/** How much there may be of what machines take, resolved: no zero that means "derive it". */
+export interface CapacityLimits extends MachineSize {
+  machines: number
+  /** A single machine may be no larger. */
+  largest: MachineSize
+  /** Stays free on the disk of the data folder. */
+  minFreeDiskMib: number
+  /** What a machine may be expected to write to it: its scratch disk, then its results. */
+  expectedDiskMib: number
+}
+
+/** Room for a machine, counted until it is given back. The machines named, or those of the tasks named, are what it is for. */
+export interface Claim extends MachineSize {
+  ids: readonly string[]
+}
+
+/** What is left for further machines; negative where more is taken than there should be. */
+export interface Room extends MachineSize {
+  machines: number
+  diskMib: number
+}
+
+export interface Shortage {
+  of: 'machines' | 'memory' | 'vcpus' | 'disk'
+  /** How much of what is missing, for people: `2 GiB`, `1 free machine`. */
+  words: string
+}
+
+/** What machines may take of this host. The one place where that is counted. */
+export interface Capacity {
+  readonly limits: CapacityLimits
+  /** Throws `machine_too_large` for a machine that could never start here, naming the field. */
+  refuseTooLarge(size: MachineSize): void
+  /** Counts a claim, whether there is room for it or not, until it is disposed of. */
+  take(claim: Claim): Disposable
+  /** Whether a machine's room is part of a claim. */
+  isClaimed(machine: Pick<MachineInfo, 'id' | 'taskId'>): boolean
+  /** What is left beside all that is there, but for these claims and their machines. */
+  free(without?: readonly Claim[]): Room
+  /** What is missing in `room` for all of these; undefined where they fit. */
+  shortage(wanted: readonly MachineSize[], room: Room): Shortage | undefined
+}
+
 /** Whose machine it is, and where its guest's way out leads. */
 export interface MachineUse {
   userId: string

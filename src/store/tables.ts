@@ -73,6 +73,8 @@ export interface TasksTable {
   sessionId: string | null
   /** 1 when the blobs hold what a follow-up on another machine needs: workspace and conversation. */
   hasState: Generated<number>
+  /** How often it was started. */
+  attempts: Generated<number>
 }
 
 export interface ResultFilesTable {

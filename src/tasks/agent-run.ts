@@ -6,7 +6,7 @@ import { BEGINNING, OutputCursor, type OutputPosition } from './output-cursor.ts
 import type { Recorder } from './recorder.ts'
 import type { RunClock } from './run-clock.ts'
 import type { Timings } from './settings.ts'
-import type { StopReason, StopSwitch } from './stop.ts'
+import { isMachineGone, type StopReason, type StopSwitch } from './stop.ts'
 import { onAbort, pause } from './waiting.ts'
 
 /** An agent that prints more than this only fills the disk. */
@@ -280,7 +280,7 @@ class AgentProcess implements Disposable {
       { signal: 'SIGKILL', ms: timings.killMs },
     ] as const
     for (const { signal, ms } of steps) {
-      if (this.#ended.signal.aborted || stop.reason?.failure.code === 'guest_lost') break
+      if (this.#ended.signal.aborted || isMachineGone(stop.reason)) break
       void this.#signal(link, signal)
       await pause(ms, AbortSignal.any([this.#ended.signal, this.#giveUp.signal]))
     }

@@ -1,35 +1,41 @@
+import { toVivariumError, type ErrorCode, type VivariumError } from '../contracts/errors.ts'
 import type { MachineInfo } from '../contracts/machine.ts'
+import { isFinal, type QueuePlace, type TaskStatus } from '../contracts/task.ts'
 import type { EventLog } from '../events/types.ts'
-import { NOBODY } from '../machines/types.ts'
+import type { Capacity, MachineSize } from '../machines/types.ts'
 import { crashPoint } from '../telemetry/crash-points.ts'
 import { LeftRunning } from './agent-run.ts'
 import { blobKeys } from './blob-keys.ts'
 import { addTokens, NO_TOKENS } from '../contracts/usage.ts'
 import { egressContext, usageEvent } from './egress.ts'
 import { KeptMachines } from './kept-machines.ts'
+import { Pace } from './pace.ts'
+import type { QueuedTask } from './queue.ts'
+import { backOffMs, mayRunAgain } from './retry.ts'
 import type { RunServices } from './run.ts'
 import { type TakenUp, runTask } from './runner.ts'
 import type { JournaledRun } from './run-journal.ts'
-import { Scheduler } from './scheduler.ts'
+import { Scheduler, type Waiting } from './scheduler.ts'
 import type { TaskSettings } from './settings.ts'
 import { reasonOf, StopSwitch } from './stop.ts'
-import type { StoredRequest, UnfinishedTask } from './task-store.ts'
+import type { UnfinishedTask } from './task-store.ts'
 import type { Ending } from './verdict.ts'
 import { pause } from './waiting.ts'
 
 export interface LifecycleServices extends Omit<RunServices, 'kept'> {
   events: EventLog
+  capacity: Capacity
 }
 
-export interface TaskIdentity {
-  id: string
-  userId: string
-  request: StoredRequest
-}
+/** A task whose row is stored. */
+export type StoredTask = Pick<UnfinishedTask, 'id' | 'userId' | 'request' | 'createdAt' | 'attempts'>
 
 /** A task that is not final. */
-interface ActiveTask extends TaskIdentity {
+interface ActiveTask extends StoredTask {
+  /** Of its present attempt. */
   stop: StopSwitch
+  /** Its user does not want it any more, whatever its present attempt comes to. */
+  isCancelled: boolean
   /** Resolves when the task is final: its last event stored, its row done. */
   done: PromiseWithResolvers<void>
   /** Aborts when its run is to be left for the next orchestrator. */
@@ -42,26 +48,29 @@ interface ActiveTask extends TaskIdentity {
 
 const NOTHING_RAN = { exitCode: null, result: null, turns: 0 } as const
 
+const CANCELLED: Ending = {
+  ...NOTHING_RAN,
+  status: 'cancelled',
+  failure: { code: 'cancelled', message: 'The task was cancelled.' },
+}
+
 /** Takes every task from its queue to its end. What a task consists of is in its `ActiveTask` and its run, never shared. */
 export class Lifecycle implements AsyncDisposable {
   readonly #services: LifecycleServices & RunServices
   /** Machines that outlive their tasks. */
   readonly kept: KeptMachines
   readonly #scheduler: Scheduler
+  readonly #pace = new Pace()
   readonly #active = new Map<string, ActiveTask>()
   readonly #hurry = new AbortController()
   readonly #unwatch: () => void
 
   constructor(services: LifecycleServices) {
-    const { machines, settings, log } = services
+    const { machines, capacity, settings, log } = services
     this.kept = new KeptMachines(machines, log)
     this.#services = { ...services, kept: this.kept }
-    this.#scheduler = new Scheduler({
-      totalMemoryMib: settings.totalMemoryMib,
-      maxMachines: settings.maxMachines,
-      others: (but) => this.#otherMachines(but),
-      run: (id) => this.#run(id),
-    })
+    const { agingMs } = settings.timings
+    this.#scheduler = new Scheduler({ capacity, agingMs, now: elapsedMs, run: (id) => this.#run(id) })
     this.#unwatch = machines.watch(() => this.#scheduler.admit())
   }
 
@@ -69,29 +78,39 @@ export class Lifecycle implements AsyncDisposable {
     return this.#active.size
   }
 
-  get queuedCount(): number {
-    return this.#scheduler.queued
+  /** How many tasks wait, of all users and of one. */
+  queued(userId: string): { all: number; ofUser: number } {
+    return { all: this.#scheduler.queued, ofUser: this.#scheduler.queuedOf(userId) }
+  }
+
+  /** Seconds until there is likely to be a place in the queue. */
+  get secondsUntilPlace(): number {
+    return this.#pace.untilNextEnd(this.#scheduler.running)
+  }
+
+  /** How each task stands that waits. */
+  places(): Map<string, QueuePlace> {
+    return this.#scheduler.places()
   }
 
   /** Queues a task whose row is stored; `message` says why, where that is not obvious. Rejects with `storage_failed`. */
-  async enqueue(task: TaskIdentity, message?: string): Promise<void> {
+  async enqueue(task: StoredTask, message?: string): Promise<void> {
     const active = this.#activate(task)
     const { id, request } = task
+    // A host, or its settings, may have become smaller since it was sent.
+    const refusal = this.#tooLarge(request)
+    if (refusal !== undefined) active.stop.stop(refusal.code, refusal.message)
     try {
       await this.#services.events.append(id, [
         { type: 'status', status: 'queued', ...(message === undefined ? {} : { message }) },
       ])
+      if (active.stop.reason === undefined) await this.#join(active)
+      else await this.#conclude(active, stopped(active.stop))
     } catch (error) {
       // Its caller is told; a task that nobody queues must not look as if it were waiting.
+      this.#scheduler.remove(id)
       await this.#conclude(active, { ...NOTHING_RAN, ...reasonOf(error) })
       throw error
-    }
-    if (active.stop.reason === undefined) {
-      const { priority, memoryMib } = request
-      const takesOver = request.fork === true ? undefined : request.continues
-      this.#scheduler.enqueue({ id, priority, memoryMib, takesOver })
-    } else {
-      await this.#conclude(active, stopped(active.stop))
     }
   }
 
@@ -99,8 +118,8 @@ export class Lifecycle implements AsyncDisposable {
   async cancel(id: string): Promise<void> {
     const active = this.#active.get(id)
     if (active === undefined) return
-    active.stop.stop('cancelled', 'The task was cancelled.')
-    if (this.#scheduler.remove(id)) await this.#conclude(active, stopped(active.stop))
+    active.isCancelled = true
+    await this.#giveUp(active, 'cancelled', 'The task was cancelled.')
   }
 
   /** Gives a task whose log has come to its end the row that says so. Whether it had. */
@@ -118,20 +137,19 @@ export class Lifecycle implements AsyncDisposable {
    * waits again.
    */
   async recover(task: UnfinishedTask): Promise<void> {
-    const { id, status, request } = task
-    const { store, journal, machines } = this.#services
+    const { id, status } = task
+    const { journal, machines } = this.#services
     const journaled = await journal.find(id)
     if (journaled === undefined) {
       if (status === 'queued') return this.enqueue(task, 'Queued again after a restart of the server')
-      await store.update(id, { status: 'queued', startedAt: null, vmId: null })
+      await this.#putBack(task)
       return this.enqueue(task, 'The server was stopped before its agent was started: queued again')
     }
     await this.#tellUsage(id)
     const machine = machines.find(journaled.machineId)
     if (machine === undefined) return this.#interrupt(task, journaled)
     this.#activate(task).takenUp = { journaled, machine, status, phases: task.phases }
-    const { priority, memoryMib } = request
-    this.#scheduler.adopt({ id, priority, memoryMib, takesOver: undefined })
+    this.#scheduler.adopt({ ...queuedTask(task), takesOver: undefined })
   }
 
   /** Tells in a task's log of model requests that were counted but not told of before its orchestrator was killed. */
@@ -157,11 +175,12 @@ export class Lifecycle implements AsyncDisposable {
     await machines.rejoin(machineId, { egress: (socket) => session.accept(socket) })
   }
 
-  /** Ends a task whose machine is gone with all that was in it; how its agent had ended may be known. */
-  async #interrupt(task: TaskIdentity, { ending }: JournaledRun): Promise<void> {
+  /** Ends a task whose machine is gone with all that was in it, or starts it again; how its agent had ended may be known. */
+  async #interrupt(task: UnfinishedTask, { ending }: JournaledRun): Promise<void> {
     const active = this.#activate(task)
     active.stop.stop('interrupted', 'The server was stopped while the task ran, and its machine is gone.')
-    await this.#conclude(active, { ...ending, ...stopped(active.stop) })
+    const waiting = await this.#finish(active, { ...ending, ...stopped(active.stop) }, true)
+    if (waiting !== undefined) this.#scheduler.enqueue(queuedTask(active), waiting)
   }
 
   /** Resolves when the task is final; undefined when it is (or never was). */
@@ -215,36 +234,126 @@ export class Lifecycle implements AsyncDisposable {
     }
   }
 
-  #activate(task: TaskIdentity): ActiveTask {
-    const { id, userId, request } = task
+  #activate({ id, userId, request, createdAt, attempts }: StoredTask): ActiveTask {
+    const task = { id, userId, request, createdAt, attempts }
     const done = Promise.withResolvers<void>()
     const [stop, leave] = [new StopSwitch(), new AbortController()]
-    const active: ActiveTask = { id, userId, request, stop, leave, takenUp: undefined, done, isSettling: false }
-    this.#active.set(task.id, active)
+    const active = { ...task, stop, leave, isCancelled: false, takenUp: undefined, done, isSettling: false }
+    this.#active.set(id, active)
     return active
   }
 
-  async #run(id: string): Promise<void> {
-    const active = this.#active.get(id)
-    if (active === undefined) return
-    const run = { ...active, leave: active.leave.signal, hurry: this.#hurry.signal }
+  #tooLarge(request: MachineSize): VivariumError | undefined {
     try {
-      const ending = await runTask(this.#services, run, active.takenUp)
-      if (run.leave.aborted && (await this.#services.journal.find(id)) === undefined) return this.#putBack(active)
-      await this.#conclude(active, ending)
+      this.#services.capacity.refuseTooLarge(request)
+      return undefined
     } catch (error) {
-      if (!(error instanceof LeftRunning)) throw error
-      this.#letGo(active)
+      return toVivariumError(error)
     }
   }
 
-  /** A task that has had no effects yet waits again, for the next orchestrator. */
-  async #putBack(active: ActiveTask): Promise<void> {
-    const waits = { status: 'queued', startedAt: null, vmId: null }
-    await this.#attempt(active.id, 'put it back into the queue', () => this.#services.store.update(active.id, waits))
-    this.#letGo(active)
+  /** Lets a task wait for its turn, and before that for the tasks that it is to come after. */
+  async #join(active: ActiveTask): Promise<void> {
+    const { userId, request } = active
+    const after = request.after ?? []
+    this.#scheduler.enqueue(queuedTask(active), { after: new Set(after), notBefore: 0, why: '' })
+    if (after.length === 0) return
+    // Those that end from here on say so themselves.
+    const statuses = await this.#services.store.statuses(userId, after)
+    for (const id of after) {
+      // One that is gone had succeeded: who waits for one that does not ends with it.
+      const status = statuses.get(id) ?? 'succeeded'
+      if (isFinal(status)) await this.#tellFollowers(id, status)
+    }
   }
 
+  /** A task is final: those that wait for it may start, or never will. */
+  async #tellFollowers(id: string, status: TaskStatus): Promise<void> {
+    if (status === 'succeeded') return this.#scheduler.succeeded(id)
+    const waiting = this.#scheduler.waitingFor(id).flatMap((other) => this.#active.get(other) ?? [])
+    const message = `It was to run after the task ${id}, which ended as ${status}: it was not started.`
+    await Promise.all(waiting.map((active) => this.#giveUp(active, 'prerequisite_failed', message)))
+  }
+
+  /** Ends a task that waits, and asks one that runs to stop. */
+  async #giveUp(active: ActiveTask, code: ErrorCode, message: string): Promise<void> {
+    active.stop.stop(code, message)
+    if (this.#scheduler.remove(active.id)) await this.#conclude(active, stopped(active.stop))
+  }
+
+  async #run(id: string): Promise<Waiting | undefined> {
+    const active = this.#active.get(id)
+    if (active === undefined) return undefined
+    if (active.takenUp === undefined) active.attempts += 1
+    const startedAt = elapsedMs()
+    const run = { ...active, leave: active.leave.signal, hurry: this.#hurry.signal }
+    try {
+      const ending = await runTask(this.#services, run, active.takenUp)
+      this.#pace.ran(elapsedMs() - startedAt)
+      const hasBegun = ending.failure === undefined || (await this.#hasBegun(id))
+      const isPutBack = this.#scheduler.isClosed && !hasBegun && !active.isCancelled
+      if (!isPutBack) return await this.#finish(active, ending, hasBegun)
+      await this.#attempt(id, 'put it back into the queue', () => this.#putBack(active))
+    } catch (error) {
+      if (!(error instanceof LeftRunning)) throw error
+    }
+    this.#letGo(active)
+    return undefined
+  }
+
+  /** Whether an agent was started for a task, so that it may have had effects. */
+  async #hasBegun(id: string): Promise<boolean> {
+    try {
+      return (await this.#services.journal.find(id)) !== undefined
+    } catch (error) {
+      this.#services.log.error({ err: error, taskId: id }, 'its run could not be read')
+      return true // the more careful answer
+    }
+  }
+
+  /** A task whose start was cut short by a stop of the server waits again; that start does not count. */
+  async #putBack(task: StoredTask): Promise<void> {
+    task.attempts -= 1
+    await this.#services.store.startOver(task.id, task.attempts)
+  }
+
+  /** After an attempt: the task is final, or resolves with what it waits for until the next one. Never rejects. */
+  async #finish(active: ActiveTask, ending: Ending, begun: boolean): Promise<Waiting | undefined> {
+    const { attempts, isCancelled, request } = active
+    const attempt = { attempts, begun, requeue: request.requeue === true }
+    const isLost = mayRunAgain(ending, attempt, this.#services.settings.maxRetries)
+    if (isLost && !isCancelled) return this.#startOver(active, ending)
+    await this.#conclude(active, isLost ? CANCELLED : ending)
+    return undefined
+  }
+
+  async #startOver(active: ActiveTask, { failure }: Ending): Promise<Waiting | undefined> {
+    const { store, events, blobs, settings } = this.#services
+    const { id, attempts } = active
+    active.stop = new StopSwitch()
+    active.takenUp = undefined
+    const ms = backOffMs(attempts, settings.timings.retryMs)
+    const why = `attempt ${attempts} of at most ${settings.maxRetries + 1} failed: ${failure?.message ?? ''}`
+    try {
+      await blobs.removeAll(blobKeys.results(id))
+      await store.startOver(id, attempts)
+      const message = `The task is started again: ${why}`
+      const data = { code: failure?.code, attempt: attempts }
+      await events.append(id, [
+        { type: 'log', level: 'warn', message, data },
+        { type: 'status', status: 'queued' },
+      ])
+    } catch (error) {
+      await this.#conclude(active, { ...NOTHING_RAN, ...reasonOf(error) })
+      return undefined
+    }
+    if (active.stop.reason !== undefined) await this.#conclude(active, stopped(active.stop))
+    else if (this.#scheduler.isClosed) this.#letGo(active)
+    else return { after: new Set(), notBefore: elapsedMs() + ms, why }
+    return undefined
+  }
+
+  /** A task is not this orchestrator's any more: it is final, or the next one's. */
   #letGo(active: ActiveTask): void {
     this.#active.delete(active.id)
     active.done.resolve()
@@ -270,6 +379,7 @@ export class Lifecycle implements AsyncDisposable {
     await this.#attempt(id, 'clear away what it needed', () => this.#clearAway(active))
     this.#letGo(active)
     log.info({ taskId: id, status, code: failure?.code }, 'task ended')
+    await this.#attempt(id, 'tell those that wait for it', () => this.#tellFollowers(id, status))
   }
 
   /** A step of an ending: when one fails, the others are still worth it. */
@@ -282,25 +392,26 @@ export class Lifecycle implements AsyncDisposable {
   }
 
   /** Removes what only a task that is not final needs. */
-  async #clearAway({ id, request }: TaskIdentity): Promise<void> {
+  async #clearAway({ id, request }: StoredTask): Promise<void> {
     const { blobs, journal } = this.#services
     await journal.remove(id)
     if (request.files.length > 0) await blobs.removeAll(blobKeys.inputs(id))
     if (request.uploadId !== undefined) await blobs.removeAll(blobKeys.uploads(request.uploadId))
   }
+}
 
-  /** Machines of people, and kept ones. Suspended ones take no memory, and those of nobody give way. */
-  #otherMachines(but: ReadonlySet<string>): { count: number; memoryMib: number } {
-    const machines = this.#services.machines
-      .list()
-      .filter(({ userId, state }) => userId !== NOBODY && state !== 'gone' && state !== 'suspended')
-      .filter(({ taskId }) => taskId === null || !but.has(taskId))
-    return { count: machines.length, memoryMib: machines.reduce((sum, info) => sum + info.memoryMib, 0) }
-  }
+/** Milliseconds since the epoch by a clock that nobody sets. */
+function elapsedMs(): number {
+  return performance.timeOrigin + performance.now()
+}
+
+function queuedTask({ id, userId, request, createdAt }: StoredTask): QueuedTask {
+  const { priority, memoryMib, vcpus, continues, fork } = request
+  const takesOver = fork === true ? undefined : continues
+  return { id, userId, priority, memoryMib, vcpus, takesOver, since: new Date(createdAt).getTime() }
 }
 
 /** The end of a task that was stopped before it began. */
 function stopped({ reason }: StopSwitch): Ending {
-  const failure = reason?.failure ?? { code: 'cancelled' as const, message: 'The task was cancelled.' }
-  return { ...NOTHING_RAN, status: reason?.status ?? 'cancelled', failure }
+  return reason === undefined ? CANCELLED : { ...NOTHING_RAN, ...reason }
 }

@@ -31,7 +31,7 @@ const current = () => houses.at(-1) as House
 async function restart(how: { settings?: Partial<TaskSettings>; isKilled?: boolean } = {}): Promise<void> {
   const before = current()
   before.events.isKilled = how.isKilled ?? true
-  const after = fakeHouse(database, agents, how.settings, before)
+  const after = fakeHouse(database, agents, how.settings, { before })
   houses.push(after)
   await after.tasks.claims()
   await after.tasks.recover()

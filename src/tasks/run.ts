@@ -32,6 +32,8 @@ export interface Run {
   id: string
   userId: string
   request: StoredRequest
+  /** How often the task was started, this time included. */
+  attempts: number
   stop: StopSwitch
   /** Aborts when the run is to be left as it is, for another orchestrator to take up. */
   leave: AbortSignal

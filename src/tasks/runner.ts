@@ -86,7 +86,7 @@ class TaskRun {
     this.#takenUp = takenUp
     this.#hasBegun = takenUp !== undefined
     this.#phases = new Phases(takenUp?.phases)
-    this.#board = new StatusBoard(run.id, store, recorder)
+    this.#board = new StatusBoard(run, store, recorder)
     this.#halts = new Halts({
       taskId: run.id,
       machines,

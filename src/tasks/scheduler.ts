@@ -1,64 +1,91 @@
-import type { Priority } from '../contracts/task.ts'
-
-/** A task that waits for its machine. */
-export interface QueuedTask {
-  id: string
-  priority: Priority
-  memoryMib: number
-  /** The finished task whose kept machine it goes on in, if that is still there: it needs no room of its own then. */
-  takesOver: string | undefined
-}
+import type { QueuePlace } from '../contracts/task.ts'
+import type { Capacity, Claim, Room, Shortage } from '../machines/types.ts'
+import { FairQueue, type QueuedTask } from './queue.ts'
 
 export interface SchedulerOptions {
-  totalMemoryMib: number
-  maxMachines: number
-  /** What machines take at the moment, but for those of the tasks named. */
-  others: (but: ReadonlySet<string>) => { count: number; memoryMib: number }
-  /** Runs an admitted task to its end; never rejects. */
-  run: (id: string) => Promise<void>
+  capacity: Capacity
+  /** So much older does a level of priority make a task, in ms. */
+  agingMs: number
+  /** Runs a task to its end; never rejects. Resolves with what it waits for now where it is to be run again. */
+  run: (id: string) => Promise<Waiting | undefined>
+  /** Milliseconds since the epoch. */
+  now: () => number
 }
 
-const RANK: Record<Priority, number> = { high: 0, normal: 1, low: 2 }
+/** What a task waits for before it waits for its turn. */
+export interface Waiting {
+  /** Tasks that have to succeed first. */
+  after: Set<string>
+  /** It is not started before, in ms since the epoch; `why` says so to people. */
+  notBefore: number
+  why: string
+}
+
+interface Running {
+  task: QueuedTask
+  claim: Claim
+  room: Disposable
+}
+
+/** A task whose room is kept for it, and those that were started since although it came before them. */
+interface Reservation {
+  task: QueuedTask
+  overtakenBy: Set<string>
+}
+
+/** Disks get room, and machines of people end, without a word to us. */
+const LOOK_AGAIN_MS = 5000
 
 /**
- * Admits tasks by memory and number of machines: higher priority first, then first come, first served. A task at the head that does
- * not fit yet is waited for, never overtaken, so that a large one is not starved by small ones.
+ * Starts waiting tasks while there is room, in the order of `FairQueue`. Where a task does not fit yet and one behind it does, the first
+ * gets a reservation: from then on others are started only in what it leaves of the whole host, so that it starts at the latest when
+ * those have ended that ran at that time, however many small ones come. Only machines of people may delay it further; what can't be had
+ * because of them alone is not waited for by others.
  */
 export class Scheduler {
   readonly #options: SchedulerOptions
-  #queue: QueuedTask[] = []
-  readonly #running = new Map<string, QueuedTask>()
+  readonly #queue: FairQueue
+  readonly #waiting = new Map<string, { task: QueuedTask; waiting: Waiting }>()
+  readonly #running = new Map<string, Running>()
+  #reservation: Reservation | undefined
+  #timer: NodeJS.Timeout | undefined
   #isClosed = false
 
   constructor(options: SchedulerOptions) {
+    const { agingMs, capacity } = options
     this.#options = options
+    this.#queue = new FairQueue({ agingMs, limits: capacity.limits })
   }
 
   get queued(): number {
-    return this.#queue.length
+    return this.#queue.size
   }
 
-  enqueue(task: QueuedTask): void {
-    const behind = this.#queue.findIndex((other) => RANK[other.priority] > RANK[task.priority])
-    this.#queue.splice(behind === -1 ? this.#queue.length : behind, 0, task)
+  get running(): number {
+    return this.#running.size
+  }
+
+  /** Whether nothing is started any more. */
+  get isClosed(): boolean {
+    return this.#isClosed
+  }
+
+  /** How many tasks of a user wait. */
+  queuedOf(userId: string): number {
+    return this.#queue.sizeOf(userId)
+  }
+
+  enqueue(task: QueuedTask, waiting: Waiting): void {
+    this.#waiting.set(task.id, { task, waiting })
+    this.#queue.add(task)
     this.admit()
   }
 
   /** Takes a task out of the queue; false when it is not waiting any more. */
   remove(id: string): boolean {
-    const before = this.#queue.length
-    this.#queue = this.#queue.filter((task) => task.id !== id)
-    if (this.#queue.length === before) return false
+    if (!this.#take(id)) return false
     this.admit()
     return true
-  }
-
-  /** Starts whatever fits. Called when a task comes or ends and when machines change. */
-  admit(): void {
-    for (let head = this.#queue[0]; head !== undefined && this.#fits(head); head = this.#queue[0]) {
-      this.#queue.shift()
-      this.#start(head)
-    }
   }
 
   /** Takes up a task that runs already, whatever room there is: it counts as one that was admitted, and is run to its end. */
@@ -66,34 +93,147 @@ export class Scheduler {
     this.#start(task)
   }
 
+  /** A task has succeeded: those that wait for it have one less to wait for. */
+  succeeded(id: string): void {
+    for (const { waiting } of this.#waiting.values()) waiting.after.delete(id)
+    this.admit()
+  }
+
+  /** The tasks that wait for the success of this one. */
+  waitingFor(id: string): string[] {
+    return [...this.#waiting.values()].flatMap(({ task, waiting }) => (waiting.after.has(id) ? [task.id] : []))
+  }
+
+  /** Starts whatever fits. Called when a task comes or ends and when machines change. */
+  admit(): void {
+    for (let next = this.#next(); next !== undefined; next = this.#next()) {
+      this.#take(next.id)
+      this.#start(next)
+    }
+    this.#lookAgain()
+  }
+
+  /** How each waiting task stands now. */
+  places(): Map<string, QueuePlace> {
+    const places = new Map<string, QueuePlace>()
+    const room = this.#options.capacity.free()
+    const held = this.#reservation?.task
+    const inOrder = [...this.#inOrder()].filter((task) => task !== held)
+    for (const task of held === undefined ? inOrder : [held, ...inOrder])
+      places.set(task.id, { position: places.size + 1, reason: this.#reason(task, room, places.size) })
+    for (const [id, { waiting }] of this.#waiting)
+      if (!places.has(id)) places.set(id, { position: null, reason: this.#isClosed ? CLOSED : reasonOf(waiting) })
+    return places
+  }
+
   /** Admits nothing any more; returns the ids of those that run. */
   close(): string[] {
     this.#isClosed = true
+    clearTimeout(this.#timer)
     return [...this.#running.keys()]
   }
 
-  #start(task: QueuedTask): void {
-    this.#running.set(task.id, task)
-    void this.#run(task.id)
+  /** The task to start now, if there is one. Decides which one has a reservation. */
+  #next(): QueuedTask | undefined {
+    if (this.#isClosed || this.#queue.size === 0) return undefined
+    const room = this.#options.capacity.free()
+    this.#reservation = this.#reservation && this.#couldFit([this.#reservation.task]) ? this.#reservation : undefined
+    const held = this.#reservation?.task
+    if (held !== undefined && this.#shortage(held, room) === undefined) return held
+    let passed: QueuedTask | undefined
+    for (const task of this.#inOrder()) {
+      if (this.#shortage(task, room) !== undefined) {
+        passed ??= this.#reservation === undefined && this.#couldFit([task]) ? task : undefined
+        continue
+      }
+      if (passed !== undefined) this.#reservation ??= { task: passed, overtakenBy: new Set() }
+      if (this.#leavesReservedRoom(task)) return task
+    }
+    return undefined
   }
 
-  async #run(id: string): Promise<void> {
+  #inOrder(): Iterable<QueuedTask> {
+    const now = this.#options.now()
+    return this.#queue.inOrder(({ id }) => {
+      const { waiting } = this.#waiting.get(id) ?? {}
+      return waiting !== undefined && waiting.after.size === 0 && waiting.notBefore <= now
+    })
+  }
+
+  /** `room` is what is free for anybody; a machine to be taken over counts as free for its task alone. */
+  #shortage(task: QueuedTask, room: Room): Shortage | undefined {
+    const { capacity } = this.#options
+    return capacity.shortage([task], task.takesOver === undefined ? room : capacity.free([claimOf(task)]))
+  }
+
+  #leavesReservedRoom(task: QueuedTask): boolean {
+    if (this.#reservation === undefined) return true
+    const { task: held, overtakenBy } = this.#reservation
+    const before = [...overtakenBy].flatMap((id) => this.#running.get(id)?.task ?? [])
+    return this.#couldFit([held, ...before, task])
+  }
+
+  /** Whether these fit once all that run now have ended. */
+  #couldFit(tasks: readonly QueuedTask[]): boolean {
+    const { capacity } = this.#options
+    const claims = [...[...this.#running.values()].map(({ claim }) => claim), ...tasks.map(claimOf)]
+    return capacity.shortage(tasks, capacity.free(claims)) === undefined
+  }
+
+  #take(id: string): boolean {
+    const { task } = this.#waiting.get(id) ?? {}
+    if (task === undefined) return false
+    this.#waiting.delete(id)
+    this.#queue.remove(task)
+    if (this.#reservation?.task === task) this.#reservation = undefined
+    return true
+  }
+
+  #start(task: QueuedTask): void {
+    const claim = claimOf(task)
+    this.#running.set(task.id, { task, claim, room: this.#options.capacity.take(claim) })
+    this.#reservation?.overtakenBy.add(task.id)
+    this.#queue.started(task)
+    void this.#run(task)
+  }
+
+  async #run(task: QueuedTask): Promise<void> {
+    let waiting: Waiting | undefined
     try {
-      await this.#options.run(id)
+      waiting = await this.#options.run(task.id)
     } finally {
-      this.#running.delete(id)
-      this.admit()
+      this.#running.get(task.id)?.room[Symbol.dispose]()
+      this.#running.delete(task.id)
+      this.#reservation?.overtakenBy.delete(task.id)
+      this.#queue.ended(task)
+      if (waiting === undefined) this.admit()
+      else this.enqueue(task, waiting)
     }
   }
 
-  #fits(task: QueuedTask): boolean {
-    if (this.#isClosed) return false
-    const own = [...this.#running.values(), task].flatMap(({ id, takesOver }) => [id, takesOver ?? id])
-    const others = this.#options.others(new Set(own))
-    const memory = [...this.#running.values()].reduce((sum, running) => sum + running.memoryMib, others.memoryMib)
-    return (
-      this.#running.size + others.count < this.#options.maxMachines &&
-      memory + task.memoryMib <= this.#options.totalMemoryMib
-    )
+  #lookAgain(): void {
+    clearTimeout(this.#timer)
+    if (this.#isClosed || this.#queue.size === 0) return
+    const now = this.#options.now()
+    const times = [...this.#waiting.values()].map(({ waiting }) => waiting.notBefore - now).filter((ms) => ms > 0)
+    this.#timer = setTimeout(() => this.admit(), Math.min(LOOK_AGAIN_MS, ...times)).unref()
   }
+
+  #reason(task: QueuedTask, room: Room, ahead: number): string {
+    if (this.#isClosed) return CLOSED
+    const what = this.#shortage(task, room)?.words ?? 'its turn'
+    return `waiting for ${what}${ahead === 0 ? '' : `: ${ahead} task${ahead === 1 ? '' : 's'} ahead`}`
+  }
+}
+
+const CLOSED = 'waiting for the next start of the server'
+
+function reasonOf({ after, notBefore, why }: Waiting): string {
+  if (after.size > 0) return `waiting for the success of ${[...after].join(', ')}`
+  return `waiting until ${new Date(notBefore).toISOString()}: ${why}`
+}
+
+/** The machine of a task, and the one that it may take over, are what its room is for. */
+function claimOf({ id, takesOver, memoryMib, vcpus }: QueuedTask): Claim {
+  return { ids: takesOver === undefined ? [id] : [id, takesOver], memoryMib, vcpus }
 }

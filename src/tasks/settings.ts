@@ -1,15 +1,11 @@
-import { availableParallelism, totalmem } from 'node:os'
-
 const MIB = 1024 * 1024
 
-/** Everything about tasks that can be set, resolved: no optional fields, no zero that means "derive it". */
+/** Everything about tasks that can be set, resolved: no optional fields. */
 export interface TaskSettings {
-  /** Guest memory of all machines together, in MiB. */
-  totalMemoryMib: number
-  /** Machines at once. */
-  maxMachines: number
   /** Waiting tasks beyond this are refused. */
   maxQueued: number
+  /** How often a task may be started again. */
+  maxRetries: number
   /** All result files of one task together, in bytes; also the largest upload and patch. */
   maxResultBytes: number
   maxResultFiles: number
@@ -40,9 +36,13 @@ export interface Timings {
   shutdownMs: number
   /** Uploads that no task took are removed after this. */
   uploadMs: number
+  /** How long a task waits before it is started again; twice as long after each further failure. */
+  retryMs: number
+  /** So much earlier does a task seem to have come for each level of its priority. */
+  agingMs: number
 }
 
-const TIMINGS: Timings = {
+const TIMINGS: Omit<Timings, 'agingMs'> = {
   prepareMs: 10 * 60_000,
   lingerMs: 15_000,
   terminateMs: 10_000,
@@ -51,35 +51,25 @@ const TIMINGS: Timings = {
   lostMs: 2_000,
   shutdownMs: 20_000,
   uploadMs: 60 * 60_000,
+  retryMs: 5_000,
 }
 
-/** The part of the configuration that tasks need; zero derives a limit from the host. */
+/** The part of the configuration that tasks need. */
 interface TaskConfig {
-  machines: { totalMemoryMib: number; maxMachines: number }
   results: { maxMib: number; maxFiles: number; stateMib: number; exclude: string[] }
-  tasks: { maxQueued: number; atShutdown: TaskSettings['atShutdown'] }
+  tasks: { maxQueued: number; maxRetries: number; agingSeconds: number; atShutdown: TaskSettings['atShutdown'] }
 }
 
-/** Memory that is really ours (a container may have less than its host), in bytes, and cores. */
-function thisHost(): { memoryBytes: number; cores: number } {
-  const limit = process.constrainedMemory()
-  const memoryBytes = limit > 0 ? Math.min(limit, totalmem()) : totalmem()
-  return { memoryBytes, cores: availableParallelism() }
-}
-
-/** Resolves the settings for a host: by default three quarters of its memory, and two machines a core. */
-export function taskSettings(config: TaskConfig, host = thisHost()): TaskSettings {
-  const { machines, results, tasks } = config
+export function taskSettings({ results, tasks }: TaskConfig): TaskSettings {
   return {
-    totalMemoryMib: machines.totalMemoryMib || Math.floor((host.memoryBytes * 0.75) / MIB),
-    maxMachines: machines.maxMachines || Math.max(2, host.cores * 2),
     maxQueued: tasks.maxQueued,
+    maxRetries: tasks.maxRetries,
     maxResultBytes: results.maxMib * MIB,
     maxResultFiles: results.maxFiles,
     maxStateBytes: results.stateMib * MIB,
     exclude: results.exclude,
     atShutdown: tasks.atShutdown,
-    timings: TIMINGS,
+    timings: { ...TIMINGS, agingMs: tasks.agingSeconds * 1000 },
   }
 }
 

@@ -14,6 +14,7 @@ export interface Halt {
  */
 export class StatusBoard {
   readonly #taskId: string
+  readonly #attempts: number
   readonly #store: TaskStore
   readonly #recorder: Recorder
   #status: TaskStatus = 'queued'
@@ -21,8 +22,9 @@ export class StatusBoard {
   #machineId: string | undefined
   #written: Promise<void> = Promise.resolve()
 
-  constructor(taskId: string, store: TaskStore, recorder: Recorder) {
-    this.#taskId = taskId
+  constructor({ id, attempts }: { id: string; attempts: number }, store: TaskStore, recorder: Recorder) {
+    this.#taskId = id
+    this.#attempts = attempts
     this.#store = store
     this.#recorder = recorder
   }
@@ -39,7 +41,8 @@ export class StatusBoard {
     const first = this.#status === 'queued'
     this.#status = 'starting'
     if (!first) return this.#store.update(this.#taskId, { vmId: machineId })
-    return this.#show({ status: 'starting', startedAt: new Date().toISOString(), vmId: machineId })
+    const startedAt = new Date().toISOString()
+    return this.#show({ status: 'starting', startedAt, vmId: machineId, attempts: this.#attempts })
   }
 
   /** The task is in `status` on this machine already, as another orchestrator has stored and told. */

@@ -27,6 +27,11 @@ export function reasonOf(error: unknown): StopReason {
   return { status: statusOf(code), failure: { code, message } }
 }
 
+/** Whether the machine is gone, so that nothing can be asked of it any more. */
+export function isMachineGone(reason: StopReason | undefined): boolean {
+  return reason?.failure.code === 'guest_lost' || reason?.failure.code === 'machine_destroyed'
+}
+
 /**
  * One task's end before its time: cancelled, timed out, its machine lost … Each may be asked for at any moment and by several at
  * once; the first reason is the one that counts.

@@ -40,6 +40,9 @@ export interface UnfinishedTask {
   userId: string
   status: TaskStatus
   request: StoredRequest
+  createdAt: string
+  /** How often it was started. */
+  attempts: number
   vmId: string | null
   phases: Phase[]
 }
@@ -51,6 +54,22 @@ const TEXT_IN_LIST = 4000
 
 /** Files are stored so many rows at a time: SQLite caps the parameters of a statement. */
 const ROWS_AT_ONCE = 500
+
+/** A row before its task was started. */
+const NOT_STARTED = {
+  status: 'queued',
+  startedAt: null,
+  waitingUntil: null,
+  vmId: null,
+  exitCode: null,
+  result: null,
+  errorJson: null,
+  turns: 0,
+  phasesJson: '[]',
+  patchBytes: null,
+  sessionId: null,
+  hasState: 0,
+} satisfies TaskChange
 
 /** The rows of tasks and of their result files. */
 export class TaskStore {
@@ -179,11 +198,36 @@ export class TaskStore {
     })
   }
 
+  /** The statuses of those tasks of `userId` that are there. */
+  async statuses(userId: string, ids: readonly string[]): Promise<Map<string, TaskStatus>> {
+    const rows = await this.#database
+      .selectFrom('tasks')
+      .select(['id', 'status'])
+      .where('id', 'in', ids)
+      .where('userId', '=', userId)
+      .execute()
+    return new Map(rows.map(({ id, status }) => [id, TaskStatus.parse(status)]))
+  }
+
+  /** A task that was started so often waits again, and nothing is left of its last attempt. */
+  async startOver(id: string, attempts: number): Promise<void> {
+    await this.#database.transaction().execute(async (trx) => {
+      await trx.deleteFrom('resultFiles').where('taskId', '=', id).execute()
+      await trx.deleteFrom('runs').where('taskId', '=', id).execute()
+      await trx.deleteFrom('checkpoints').where('taskId', '=', id).execute()
+      await trx
+        .updateTable('tasks')
+        .set({ ...NOT_STARTED, attempts })
+        .where('id', '=', id)
+        .execute()
+    })
+  }
+
   /** Every task that is not final, oldest first: what a previous orchestrator left. */
   async unfinished(): Promise<UnfinishedTask[]> {
     const rows = await this.#database
       .selectFrom('tasks')
-      .select(['id', 'userId', 'status', 'requestJson', 'vmId', 'phasesJson'])
+      .select(['id', 'userId', 'status', 'requestJson', 'createdAt', 'attempts', 'vmId', 'phasesJson'])
       .where('status', 'not in', [...FINAL_STATUSES])
       .orderBy('createdAt')
       .orderBy('id')
@@ -208,7 +252,7 @@ async function insertOne(trx: Transaction<Tables>, task: NewTask): Promise<boole
     .insertInto('tasks')
     .values({
       ...row,
-      status: 'queued',
+      ...NOT_STARTED,
       priority: request.priority,
       requestJson: JSON.stringify(request),
       costUsd: 0,
@@ -216,8 +260,6 @@ async function insertOne(trx: Transaction<Tables>, task: NewTask): Promise<boole
       outputTokens: 0,
       cacheReadTokens: 0,
       cacheWriteTokens: 0,
-      turns: 0,
-      phasesJson: '[]',
       continues: request.continues ?? null,
     })
     .onConflict((conflict) => conflict.columns(['userId', 'idempotencyKey']).doNothing())
@@ -247,6 +289,7 @@ function excerpt(task: Task): Task {
   return { ...task, prompt: cut(task.prompt), result: task.result === null ? null : cut(task.result) }
 }
 
+/** How it stands in the queue is not in its row. */
 function toTask(row: TaskRow, files: ResultFile[]): Task {
   const request = JSON.parse(row.requestJson) as StoredRequest
   return {
@@ -288,5 +331,9 @@ function toTask(row: TaskRow, files: ResultFile[]): Task {
     continues: request.continues ?? null,
     fork: request.fork ?? false,
     sessionId: row.sessionId,
+    after: request.after ?? [],
+    requeue: request.requeue ?? false,
+    attempts: row.attempts,
+    queue: null,
   }
 }

@@ -16,8 +16,11 @@ import { machineInfo, OWNER } from './testing/fake-machines.ts'
 type House = ReturnType<typeof fakeHouse>
 let house: House
 
-async function newHouse(settings: Parameters<typeof fakeHouse>[2] = {}): Promise<House> {
-  return fakeHouse(await openDatabase(':memory:'), agents, settings)
+async function newHouse(
+  settings: Parameters<typeof fakeHouse>[2] = {},
+  more: Parameters<typeof fakeHouse>[3] = {},
+): Promise<House> {
+  return fakeHouse(await openDatabase(':memory:'), agents, settings, more)
 }
 
 beforeEach(async () => {
@@ -401,7 +404,7 @@ test.each([
 
 test('a full queue refuses, and higher priority goes first', async () => {
   await house.tasks[Symbol.asyncDispose]()
-  house = await newHouse({ maxQueued: 3, maxMachines: 1 })
+  house = await newHouse({ maxQueued: 3 }, { limits: { machines: 1 } })
   const order: (string | null)[] = []
   const first = Promise.withResolvers<FakeProcess>()
   house.machines.guest = ({ taskId }) => {

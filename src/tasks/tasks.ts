@@ -7,12 +7,13 @@ import type { Claims } from '../machines/types.ts'
 import type { Database } from '../store/database.ts'
 import { crashPoint } from '../telemetry/crash-points.ts'
 import { packResults } from './archive.ts'
+import { Backpressure } from './backpressure.ts'
 import { blobKeys } from './blob-keys.ts'
 import { followUp, forkRequest } from './follow-up.ts'
 import type { LifecycleServices } from './lifecycle.ts'
 import { Lifecycle } from './lifecycle.ts'
 import { RunJournal } from './run-journal.ts'
-import { checkRequest, requestHash } from './submission.ts'
+import { checkPrerequisites, checkRequest, requestHash } from './submission.ts'
 import type { Origin, StoredRequest } from './task-store.ts'
 import { TaskStore } from './task-store.ts'
 import type { Tasks } from './types.ts'
@@ -40,6 +41,7 @@ class TaskService implements Tasks {
   readonly #journal: RunJournal
   readonly #uploads: Uploads
   readonly #lifecycle: Lifecycle
+  readonly #backpressure: Backpressure
   readonly #sweeper: NodeJS.Timeout
   #isClosing = false
 
@@ -49,54 +51,59 @@ class TaskService implements Tasks {
     this.#store = new TaskStore(database)
     this.#journal = new RunJournal(database)
     this.#lifecycle = new Lifecycle({ ...options, store: this.#store, journal: this.#journal })
+    this.#backpressure = new Backpressure({
+      maxQueued: settings.maxQueued,
+      queued: (userId) => this.#lifecycle.queued(userId),
+      retryAfterSeconds: () => this.#lifecycle.secondsUntilPlace,
+    })
     const limits = { maxBytes: settings.maxResultBytes, keepMs: settings.timings.uploadMs }
     this.#uploads = new Uploads(database, blobs, limits)
     this.#sweeper = setInterval(() => void this.#sweepUploads(), SWEEP_MS).unref()
   }
 
   async submit(userId: string, request: TaskRequest, options: { idempotencyKey?: string } = {}): Promise<Task> {
-    const { agents, gateway, settings, blobs } = this.#options
+    const { agents, gateway, capacity, blobs } = this.#options
     const key = options.idempotencyKey ?? null
     const hash = requestHash(request)
     const known = await this.#submittedBefore(userId, key, hash)
     if (known !== undefined) return known
-    this.#refuseIfFull()
+    using _ = this.#enter(userId, 1)
     const resolved = await this.#resolve(userId, request)
-    checkRequest(userId, resolved, { agent: agents[resolved.agent], gateway, settings })
+    checkRequest(userId, resolved, { agent: agents[resolved.agent], gateway, capacity })
 
     const id = newId('t')
     await using undo = new AsyncDisposableStack()
     undo.defer(() => blobs.removeAll(blobKeys.inputs(id)))
     const stored = await this.#keepFiles(id, resolved)
     const createdAt = new Date().toISOString()
-    const task = { id, userId, request: stored }
-    if (!(await this.#store.insert([{ ...task, idempotencyKey: key, requestHash: hash, createdAt }]))) {
+    const task = { id, userId, request: stored, createdAt }
+    if (!(await this.#store.insert([{ ...task, idempotencyKey: key, requestHash: hash }]))) {
       const other = await this.#submittedBefore(userId, key, hash)
       if (other === undefined) throw new VivariumError('conflict', 'The same task was sent twice and removed since.')
       return other
     }
     undo.move()
     crashPoint('task stored')
-    await this.#lifecycle.enqueue(task)
+    await this.#lifecycle.enqueue({ ...task, attempts: 0 })
     crashPoint('task queued')
     return this.get(userId, id)
   }
 
   async fork(userId: string, id: string, fork: ForkRequest): Promise<Task[]> {
-    const { agents, gateway, settings } = this.#options
-    this.#refuseIfFull(fork.count)
+    const { agents, gateway, capacity } = this.#options
+    using _ = this.#enter(userId, fork.count)
     const origin = await this.#store.origin(userId, id)
     const request = forkRequest(origin, fork)
     const resolved = await this.#resolve(userId, request)
-    checkRequest(userId, resolved, { agent: agents[resolved.agent], gateway, settings })
+    checkRequest(userId, resolved, { agent: agents[resolved.agent], gateway, capacity })
     await this.#suspendKept(origin)
     const createdAt = new Date().toISOString()
     const stored = { ...resolved, files: [] }
-    const tasks = Array.from({ length: fork.count }, () => ({ id: newId('t'), userId, request: stored }))
-    const row = { idempotencyKey: null, requestHash: requestHash(request), createdAt }
+    const tasks = Array.from({ length: fork.count }, () => ({ id: newId('t'), userId, request: stored, createdAt }))
+    const row = { idempotencyKey: null, requestHash: requestHash(request) }
     await this.#store.insert(tasks.map((task) => ({ ...task, ...row })))
     // One whose first event could not be stored has failed, which its row says; the others go on.
-    await Promise.allSettled(tasks.map((task) => this.#lifecycle.enqueue(task)))
+    await Promise.allSettled(tasks.map((task) => this.#lifecycle.enqueue({ ...task, attempts: 0 })))
     return Promise.all(tasks.map((task) => this.get(userId, task.id)))
   }
 
@@ -106,7 +113,8 @@ class TaskService implements Tasks {
 
   async get(userId: string, id: string): Promise<Task> {
     await this.#lifecycle.settled()
-    return this.#store.get(userId, id)
+    const task = await this.#store.get(userId, id)
+    return task.status === 'queued' ? { ...task, queue: this.#lifecycle.places().get(id) ?? null } : task
   }
 
   async statusOf(userId: string, id: string): Promise<TaskStatus> {
@@ -116,7 +124,10 @@ class TaskService implements Tasks {
 
   async list(userId: string, query: TaskQuery): Promise<{ items: Task[]; nextCursor?: string }> {
     await this.#lifecycle.settled()
-    return this.#store.list(userId, query)
+    const page = await this.#store.list(userId, query)
+    if (page.items.every((task) => task.status !== 'queued')) return page
+    const places = this.#lifecycle.places()
+    return { ...page, items: page.items.map((task) => ({ ...task, queue: places.get(task.id) ?? null })) }
   }
 
   async cancel(userId: string, id: string): Promise<Task> {
@@ -215,8 +226,11 @@ class TaskService implements Tasks {
   }
 
   /** A request as it is stored: a follow-up takes over what it shares with the task before. */
-  async #resolve(userId: string, request: TaskRequest): Promise<TaskRequest> {
+  async #resolve(userId: string, asked: TaskRequest): Promise<TaskRequest> {
+    const after = [...new Set(asked.after)]
+    const request = after.length === 0 ? asked : { ...asked, after }
     const { continues, fork } = request
+    if (after.length > 0) checkPrerequisites(after, await this.#store.statuses(userId, after))
     if (continues !== undefined) {
       const origin = await this.#store.origin(userId, continues)
       return followUp(origin, request, this.#lifecycle.kept.of(continues) !== undefined)
@@ -238,12 +252,9 @@ class TaskService implements Tasks {
     }
   }
 
-  #refuseIfFull(more = 1): void {
+  #enter(userId: string, count: number): Disposable {
     if (this.#isClosing) throw new VivariumError('shutting_down', 'The server is shutting down: try again in a moment.')
-    const { maxQueued } = this.#options.settings
-    if (this.#lifecycle.queuedCount + more <= maxQueued) return
-    const message = `At most ${maxQueued} tasks can wait (tasks.maxQueued): try again when some have ended.`
-    throw new VivariumError('queue_full', message)
+    return this.#backpressure.enter(userId, count)
   }
 
   /** Puts the contents of files aside; the row keeps their paths. */

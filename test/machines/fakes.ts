@@ -256,7 +256,7 @@ export async function setUpMachines(
     runDir: join(folder, 'run'),
     diskDir: join(folder, 'disks'),
     scratchMib: 1024,
-    limits: { memoryMib: 4096, vcpus: 4 },
+    largest: { memoryMib: 4096, vcpus: 4 },
     exclude: [],
     suspendIdleMs: more.suspendIdleMs ?? 0,
     atShutdown: more.atShutdown ?? 'stop',

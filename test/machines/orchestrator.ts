@@ -18,7 +18,7 @@ export async function openMachines(folder: string, runDir: string) {
     runDir,
     diskDir: join(folder, 'machines'),
     scratchMib: 1024,
-    limits: { memoryMib: 4096, vcpus: 4 },
+    largest: { memoryMib: 4096, vcpus: 4 },
     exclude: [],
     suspendIdleMs: 0,
     atShutdown: 'stop',

@@ -12,7 +12,7 @@ let orchestrator: TestOrchestrator
 beforeAll(async () => {
   orchestrator = await startOrchestrator({
     script: { conversations: [] },
-    env: { VIVARIUM_MACHINES_MAX_MACHINES: '8' },
+    env: { VIVARIUM_MACHINES_MAX_MACHINES: '8', VIVARIUM_MACHINES_VCPUS_PER_CORE: '16' },
   })
 })
 afterAll(async () => {

@@ -203,5 +203,9 @@ function blankTask(id: string, userId: string, request: TaskRequest): Task {
     continues: request.continues ?? null,
     fork: request.fork ?? false,
     sessionId: null,
+    after: request.after ?? [],
+    requeue: request.requeue ?? false,
+    attempts: 0,
+    queue: null,
   }
 }

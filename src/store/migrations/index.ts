@@ -3,6 +3,7 @@ import * as initial from './0001-initial.ts'
 import * as snapshots from './0002-snapshots.ts'
 import * as vault from './0003-vault.ts'
 import * as metering from './0004-metering.ts'
+import * as queue from './0005-queue.ts'
 import * as modelRequests from './0006-model-requests.ts'
 import * as runs from './0007-runs.ts'
 
@@ -12,6 +13,7 @@ export const MIGRATIONS: Record<string, Migration> = {
   '0002-snapshots': snapshots,
   '0003-vault': vault,
   '0004-metering': metering,
+  '0005-queue': queue,
   '0006-model-requests': modelRequests,
   '0007-runs': runs,
 }

@@ -18,6 +18,8 @@ import type {
   UsageEvent,
 } from '../../events/types.ts'
 import type { EgressContext, EgressSession, Gateway, ModelUsage } from '../../gateway/types.ts'
+import { createCapacity } from '../../machines/capacity.ts'
+import type { CapacityLimits } from '../../machines/types.ts'
 import type { Database } from '../../store/database.ts'
 import type { Logger } from '../../telemetry/types.ts'
 import type { TaskSettings } from '../settings.ts'
@@ -154,9 +156,8 @@ class FakeGateway implements Gateway {
 const SILENT: Logger = { debug() {}, info() {}, warn() {}, error() {}, child: () => SILENT }
 
 export const SETTINGS: TaskSettings = {
-  totalMemoryMib: 8192,
-  maxMachines: 4,
   maxQueued: 10,
+  maxRetries: 2,
   maxResultBytes: 32 * 1024 * 1024,
   maxResultFiles: 100,
   maxStateBytes: 1024 * 1024,
@@ -171,7 +172,18 @@ export const SETTINGS: TaskSettings = {
     lostMs: 200,
     shutdownMs: 200,
     uploadMs: 3_600_000,
+    retryMs: 10,
+    agingMs: 600_000,
   },
+}
+
+export const LIMITS: CapacityLimits = {
+  memoryMib: 8192,
+  vcpus: 64,
+  machines: 4,
+  largest: { memoryMib: 8192, vcpus: 16 },
+  minFreeDiskMib: 1024,
+  expectedDiskMib: 1024,
 }
 
 /** What is there whichever orchestrator runs. */
@@ -187,17 +199,20 @@ export function fakeHouse(
   database: Database,
   agents: Readonly<Record<AgentName, Agent>>,
   settings: Partial<TaskSettings> = {},
-  before?: World,
+  { before, limits = {} }: { before?: World; limits?: Partial<CapacityLimits> } = {},
 ) {
   const events = new FakeEvents(before?.events)
   const blobs = before?.blobs ?? new FakeBlobs()
   const machines = before?.machines ?? new FakeMachines()
   const gateway = before?.gateway ?? new FakeGateway()
   const pool = new FakePool()
+  const disk = { freeBytes: 2 ** 40 }
+  const freeDiskBytes = () => disk.freeBytes
+  const capacity = createCapacity({ limits: { ...LIMITS, ...limits }, machines, freeDiskBytes })
   const openWriter: OpenEventWriter = (taskId, onStored) => events.writer(taskId, onStored)
-  const services = { database, events, openWriter, blobs, machines, pool, gateway, agents, log: SILENT }
+  const services = { database, events, openWriter, blobs, machines, capacity, pool, gateway, agents, log: SILENT }
   const tasks = createTasks({ ...services, settings: { ...SETTINGS, ...settings } })
-  return { tasks, events, blobs, machines, pool, gateway, database }
+  return { tasks, events, blobs, machines, disk, pool, gateway, database }
 }
 
 /** A valid request for the shell agent, unless said otherwise. */
