@@ -12,6 +12,8 @@ export type Call = Omit<LinkRequest, 'deadlineMs'> & {
 }
 
 const MAX_JSON_BYTES = 64 * 1024
+/** How often a call is sent at most, by a session that ended under it each time: a guest could go on like that for ever. */
+const MAX_ATTEMPTS = 10
 
 /** Requests to the agent over whatever session is up: what may be repeated is repeated on the next. */
 export class Calls {
@@ -37,13 +39,15 @@ export class Calls {
   /** Sends the request and uses its answer, again on the next session where the session ended under either. */
   async #attempt<T>(call: Call, use: (answer: Answer) => Promise<T>): Promise<T> {
     const request = { deadlineMs: this.settings.deadlines.callMs, ...call }
-    for (;;) {
+    for (let attempt = 1; ; attempt += 1) {
       const session = await this.sessions.current(call.signal)
       try {
         return await use(await send(session, request))
       } catch (error) {
         if (!(error instanceof SessionBroken)) throw error
         if (!call.repeatable) throw guestLost('The guest was lost in the middle of a request.', error)
+        if (attempt === MAX_ATTEMPTS)
+          throw guestLost('The guest was lost in the middle of a request, each time.', error)
         // The next one, never this one again.
         await session.ended
       }

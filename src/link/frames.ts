@@ -6,11 +6,15 @@ import type { ExecOutput } from './types.ts'
 const MAX_EXIT_BYTES = 1024
 
 /**
- * Cuts spool bytes into frames. Holds at most one unfinished frame; what is no frame, too large, or behind the exit is
- * `guest_misbehaved`.
+ * Cuts spool bytes into frames. Holds at most one unfinished frame, and joins it once, however small its pieces; what is no frame,
+ * too large, or behind the exit is `guest_misbehaved`.
  */
 export class FrameParser {
-  #rest: Buffer = Buffer.alloc(0)
+  /** Of the unfinished frame. */
+  #pieces: Buffer[] = []
+  #held = 0
+  /** What must be there before it is worth a look. */
+  #needed = FRAME_HEADER_BYTES
   #next: number
 
   /** `from`: the spool offset of the first byte. */
@@ -20,29 +24,45 @@ export class FrameParser {
 
   /** The frames that `chunk` completes. */
   *push(chunk: Buffer): Generator<ExecOutput> {
-    let bytes = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk])
-    while (bytes.length >= FRAME_HEADER_BYTES) {
-      const length = bytes.readUInt32BE(1)
-      if (length > MAX_FRAME_BYTES) throw misbehaved('The guest sent an output frame that is too large.')
-      const end = FRAME_HEADER_BYTES + length
-      if (bytes.length < end) break
-      const frame = this.#frame(bytes[0], bytes.subarray(FRAME_HEADER_BYTES, end), end)
-      bytes = bytes.subarray(end)
+    if (this.#held + chunk.length < this.#needed) return this.#hold(chunk)
+    let bytes = this.#pieces.length === 0 ? chunk : Buffer.concat([...this.#pieces, chunk])
+    this.#pieces = []
+    this.#held = 0
+    for (;;) {
+      this.#needed = frameSize(bytes)
+      if (bytes.length < this.#needed) break
+      const frame = this.#read(bytes.subarray(0, this.#needed))
+      bytes = bytes.subarray(this.#needed)
       if (frame.kind === 'exit' && bytes.length > 0)
         throw misbehaved('The guest sent output behind the exit of a process.')
       yield frame
     }
-    // A copy: a small rest must not keep a large chunk alive.
-    this.#rest = Buffer.from(bytes)
+    if (bytes.length > 0) this.#hold(bytes)
   }
 
-  #frame(kind: number | undefined, payload: Buffer, size: number): ExecOutput {
-    this.#next += size
-    const next = this.#next
-    if (kind === FRAME_KIND.stdout) return { kind: 'stdout', data: payload, next }
-    if (kind === FRAME_KIND.stderr) return { kind: 'stderr', data: payload, next }
-    if (kind !== FRAME_KIND.exit || payload.length > MAX_EXIT_BYTES)
-      throw misbehaved('The guest sent an output frame of no known kind.')
-    return { kind: 'exit', exit: parseJson(payload.toString('utf8'), ExecExit), next }
+  #hold(piece: Buffer): void {
+    // A copy: a small piece must not keep a large chunk alive.
+    this.#pieces.push(Buffer.from(piece))
+    this.#held += piece.length
   }
+
+  #read(frame: Buffer): ExecOutput {
+    this.#next += frame.length
+    const next = this.#next
+    const [kind] = frame
+    const data = frame.subarray(FRAME_HEADER_BYTES)
+    if (kind === FRAME_KIND.stdout) return { kind: 'stdout', data, next }
+    if (kind === FRAME_KIND.stderr) return { kind: 'stderr', data, next }
+    if (kind !== FRAME_KIND.exit || data.length > MAX_EXIT_BYTES)
+      throw misbehaved('The guest sent an output frame of no known kind.')
+    return { kind: 'exit', exit: parseJson(data.toString('utf8'), ExecExit), next }
+  }
+}
+
+/** Bytes of the frame that begins here, or of its header where that is not whole yet. */
+function frameSize(bytes: Buffer): number {
+  if (bytes.length < FRAME_HEADER_BYTES) return FRAME_HEADER_BYTES
+  const length = bytes.readUInt32BE(1)
+  if (length > MAX_FRAME_BYTES) throw misbehaved('The guest sent an output frame that is too large.')
+  return FRAME_HEADER_BYTES + length
 }

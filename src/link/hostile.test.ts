@@ -4,8 +4,10 @@ import { type IncomingHttpHeaders, performServerHandshake, type ServerHttp2Strea
 import type { Socket } from 'node:net'
 import { buffer } from 'node:stream/consumers'
 import { afterEach, expect, test } from 'vitest'
+import { FrameParser } from './frames.ts'
 import { preambleLine } from './scanner.ts'
 import { dialAsGuest, dialSession, startTestHost, type TestHost } from './testing.ts'
+import type { ExecOutput } from './types.ts'
 
 /** Short, so that what ends by a deadline ends soon; nothing here is about speed. */
 const DEADLINES = {
@@ -118,6 +120,22 @@ test('a guest that goes silent costs its session, and calls go on with the next'
   expect(await call).toEqual({ entries: [], truncated: false })
 })
 
+test('a call under which a guest ends its session each time is given up', async () => {
+  host = await startTestHost({ deadlines: DEADLINES })
+  let sessions = 0
+  const serve = async () => {
+    const session = performServerHandshake(await connectGuest())
+    sessions += 1
+    session.on('error', () => undefined)
+    // Until the host is gone.
+    session.once('close', () => serve().catch(() => undefined))
+    session.once('stream', () => session.destroy())
+  }
+  await serve()
+  await expect(host.link.tree('/')).rejects.toMatchObject({ code: 'guest_lost' })
+  expect(sessions).toBeLessThan(20)
+})
+
 test('a guest that vanishes in the middle of an answer is lost once its deadline is over', async () => {
   await serveAs((stream) => {
     stream.respond({ ':status': 200, 'content-length': 1000 })
@@ -165,6 +183,18 @@ test('paths of changes that lead out of the folder are left out', async () => {
   const { changes, skipped } = await host.link.changes({ maxEntries: 10 })
   expect(changes.map(({ path }) => path)).toEqual(['good'])
   expect(skipped).toBe(4)
+})
+
+test('frames in pieces of any size are read as they were sent', async () => {
+  const parts = [frame(1, Buffer.from('out')), frame(2, Buffer.alloc(0)), frame(1, Buffer.alloc(60_000, 'x')), EXIT]
+  const bytes = Buffer.concat(parts)
+  for (const size of [1, 4, 5, 6, 1000, bytes.length]) {
+    const parser = new FrameParser(7)
+    const pieces: ExecOutput[] = []
+    for (let at = 0; at < bytes.length; at += size) pieces.push(...parser.push(bytes.subarray(at, at + size)))
+    expect(pieces.map((piece) => (piece.kind === 'exit' ? 'exit' : piece.data.length))).toEqual([3, 0, 60_000, 'exit'])
+    expect(pieces.at(-1)?.next).toBe(7 + bytes.length)
+  }
 })
 
 test.each([
