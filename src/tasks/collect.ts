@@ -66,7 +66,7 @@ async function collectFiles(options: CollectOptions, collected: Collected): Prom
     exclude: settings.exclude,
     maxFiles: settings.maxResultFiles,
   })
-  if (listing.skipped > 0) leftOut.set('a name that is not UTF-8', listing.skipped)
+  if (listing.skipped > 0) leftOut.set('a name that is not UTF-8, or a path too long to open', listing.skipped)
   for (const [reason, count] of leftOut) {
     collected.problems.push(`${count === 1 ? '1 file was' : `${count} files were`} left out: ${reason}.`)
   }
