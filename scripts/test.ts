@@ -1,5 +1,5 @@
 /**
- * `npm test`: sets the host up, then checks, unit tests, and the tests that boot machines. Ends on one plain line,
+ * `npm test`: sets the host up, then checks, unit tests, a minute of fuzzing, and the tests that boot machines. Ends on one plain line,
  * `N passed, N failed, N skipped`, and fails when anything failed or was skipped: every suite runs on every supported host.
  */
 import { spawnSync } from 'node:child_process'
@@ -8,7 +8,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
+import { TARGETS } from '../fuzz/targets.ts'
 import { CHECKS } from './check.ts'
+import { FUZZ_DEFAULTS, fuzzAll } from './fuzz.ts'
 import { setUp } from './set-up.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
@@ -68,7 +70,7 @@ function suite(project: string): Count {
 }
 
 await setUp({ forTests: true })
-const counts = [check(), suite('unit'), suite('vm')]
+const counts = [check(), suite('unit'), { ...(await fuzzAll(TARGETS, FUZZ_DEFAULTS)), skipped: 0 }, suite('vm')]
 const total = (key: keyof Count) => counts.reduce((sum, count) => sum + count[key], 0)
 if (total('skipped') > 0) console.error('Skipped tests fail the run: every suite can run here.')
 console.log(`${total('passed')} passed, ${total('failed')} failed, ${total('skipped')} skipped`)
