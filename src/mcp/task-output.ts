@@ -2,7 +2,7 @@ import { z } from 'zod'
 import type { VivariumClient } from '../client/types.ts'
 import type { TaskEvent } from '../contracts/event.ts'
 import { isKeptOf } from '../contracts/machine.ts'
-import { isFinal, type Task, TaskStatus } from '../contracts/task.ts'
+import { isFinal, QueuePlace, type Task, TaskStatus } from '../contracts/task.ts'
 
 /** As much of the output's end as a result holds. */
 const OUTPUT_CHARS = 4000
@@ -32,6 +32,8 @@ export const TaskOutput = z.object({
     .string()
     .nullable()
     .describe('The VM it runs in; once it is done, only a VM that was kept, for exec_in_vm and read_vm_file'),
+  attempts: z.int().describe('How often it was started; more than once where a VM failed through no doing of its own'),
+  queue: QueuePlace.nullable().describe('Why it is not started yet, and its position (1 is next); null once it is'),
   vm_kept_until: z.string().nullable().describe('When a kept VM will be destroyed'),
 })
 export type TaskOutput = z.input<typeof TaskOutput>
@@ -61,6 +63,8 @@ export async function taskOutput(
     cost_usd: task.costUsd,
     turns: task.turns,
     vm_id: vm.id,
+    attempts: task.attempts,
+    queue: task.queue,
     vm_kept_until: vm.keepUntil,
   }
 }

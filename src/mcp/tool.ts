@@ -78,6 +78,8 @@ const ADVICE: Partial<Record<VivariumError['code'], string>> = {
   not_found: 'Check the id; list_vms shows the machines there are, list_task_files the files of a task.',
   conflict: 'Look at the present state with get_task_status first.',
   queue_full: 'Wait for running tasks to end (wait_for_task), then try again.',
+  machine_destroyed: 'Its user destroyed the machine; start over with a new task if that was a mistake.',
+  prerequisite_failed: 'Look at the task that it was to follow with get_task_status, mend that, and start both again.',
   guest_lost: 'The machine is gone and its unsaved state with it; start over with a new task.',
   no_credential: 'Ask the user to store a credential for the model: vivarium secret set anthropic-api-key.',
 }

@@ -88,13 +88,21 @@ describe.each(WAYS)('over %s, %s era', (transport, era) => {
   test('a task is started, waited for in steps, looked at and stopped', async () => {
     await using mcp = await setUpMcp()
     const client = await mcp.connect(transport, era)
-    const { structured: started } = await call(client, 'start_task', { prompt: 'x' })
+    const queue = { position: 4, reason: 'waiting for 2 GiB: 3 tasks ahead' }
+    mcp.tasks.place = queue
+    const order = { after: ['t_0123456789ab'], requeue: true }
+    const { structured: started } = await call(client, 'start_task', { prompt: 'x', ...order })
     const { id } = await mcp.tasks.submitted()
     expect(started).toMatchObject({ task_id: id, status: 'queued' })
+    expect(mcp.tasks.requests[0]).toMatchObject(order)
     await mcp.log.append(id, [{ type: 'text', text: 'thinking about it' }])
     const waited = await call(client, 'wait_for_task', { task_id: id, wait_seconds: 0.05 })
     expect(waited.structured).toMatchObject({ done: false, output: 'thinking about it\n' })
-    expect((await call(client, 'get_task_status', { task_id: id })).structured).toMatchObject({ status: 'queued' })
+    expect((await call(client, 'get_task_status', { task_id: id })).structured).toMatchObject({
+      status: 'queued',
+      attempts: 0,
+      queue,
+    })
     expect((await call(client, 'cancel_task', { task_id: id })).structured).toMatchObject({ status: 'cancelled' })
     const ended = await call(client, 'wait_for_task', { task_id: id })
     expect(ended.structured).toMatchObject({ done: true, status: 'cancelled' })

@@ -6,6 +6,7 @@ import { newId } from '../../contracts/ids.ts'
 import type {
   FinalStatus,
   ForkRequest,
+  QueuePlace,
   ResultFile,
   Task,
   TaskQuery,
@@ -23,6 +24,10 @@ export class FakeTasks implements Tasks {
   readonly cancelled: string[] = []
   readonly requests: TaskRequest[] = []
   readonly uploads: Buffer[] = []
+  /** How new tasks stand in the queue. */
+  place: QueuePlace | null = null
+  /** The next submits are refused with these. */
+  readonly refusals: VivariumError[] = []
   /** What each task changed, where a test says so. */
   readonly patches = new Map<string, string>()
   readonly #tasks = new Map<string, Task>()
@@ -38,8 +43,10 @@ export class FakeTasks implements Tasks {
   async submit(userId: string, request: TaskRequest, options: { idempotencyKey?: string } = {}): Promise<Task> {
     const known = this.#keys.get(options.idempotencyKey ?? '')
     if (known !== undefined) return this.get(userId, known)
+    const refusal = this.refusals.shift()
+    if (refusal !== undefined) throw refusal
     this.requests.push(request)
-    const task = blankTask(newId('t'), userId, request)
+    const task = { ...blankTask(newId('t'), userId, request), queue: this.place }
     this.#tasks.set(task.id, task)
     if (options.idempotencyKey !== undefined) this.#keys.set(options.idempotencyKey, task.id)
     await this.status(task.id, 'queued')

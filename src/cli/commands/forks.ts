@@ -7,6 +7,7 @@ import { compareTasks, renderComparison } from '../compare.ts'
 import { connect } from '../connection.ts'
 import { readStdin, type Io } from '../io.ts'
 import { number } from '../options.ts'
+import { patiently } from '../patience.ts'
 import { renderEvent } from '../render.ts'
 import { cancelOnInterrupt } from '../watch.ts'
 
@@ -35,7 +36,8 @@ export function registerForks(program: Command, io: Io, exitWith: (code: number)
     .option('--detach', 'print the attempts’ ids and leave them running')
     .action(async (id: string, prompt: string, options: ForkOptions) => {
       const client = await connect(io)
-      const attempts = await client.tasks.fork(id, await requestOf(io, prompt, options))
+      const request = await requestOf(io, prompt, options)
+      const attempts = await patiently(io, () => client.tasks.fork(id, request))
       const ids = attempts.map((attempt) => attempt.id)
       if (options.detach === true) return io.print(options.json === true ? JSON.stringify(attempts) : ids.join('\n'))
       await followAll(io, client, ids)

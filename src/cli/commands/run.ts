@@ -5,6 +5,7 @@ import type { Task, TaskRequestInput } from '../../contracts/task.ts'
 import { connect } from '../connection.ts'
 import { readStdin, type Io } from '../io.ts'
 import { collect, keepVmSeconds, number, parseRepo, readInputFile } from '../options.ts'
+import { patiently } from '../patience.ts'
 import { watchTask } from '../watch.ts'
 import { packWorkspace } from '../workspace.ts'
 
@@ -25,6 +26,8 @@ interface RunOptions {
   priority?: TaskRequestInput['priority']
   template?: string
   continue?: string
+  after: string[]
+  requeue?: true
   keepVm?: number
 }
 
@@ -49,6 +52,8 @@ export function registerRun(program: Command, io: Io, exitWith: (code: number) =
     .option('--priority <level>', 'low, normal or high')
     .option('--template <name>', 'start from this template instead of the plain one (see "vivarium template list")')
     .option('--continue <task>', 'go on from a finished task: same workspace, same conversation')
+    .option('--after <task>', 'start only when this task has succeeded (repeatable)', collect, [])
+    .option('--requeue', 'run again from the start where the machine or the server is lost, whatever was done by then')
     .addOption(
       new Option(
         '--keep-vm [seconds]',
@@ -60,7 +65,8 @@ export function registerRun(program: Command, io: Io, exitWith: (code: number) =
     .action(async (prompt: string, options: RunOptions) => {
       const client = await connect(io, { start: true })
       // Not given up by an interrupt: a request that is cut off may have queued the task, which nobody would then cancel.
-      const task = await client.tasks.submit(await requestOf(io, client, prompt, options))
+      const request = await requestOf(io, client, prompt, options)
+      const task = await patiently(io, () => client.tasks.submit(request))
       if (options.detach === true) {
         io.print(options.json === true ? JSON.stringify(task) : task.id)
         return
@@ -114,6 +120,8 @@ async function requestOf(
     network: options.allow.length > 0 ? { allow: options.allow } : undefined,
     template: options.template,
     continues: options.continue,
+    after: options.after.length > 0 ? options.after : undefined,
+    requeue: options.requeue,
     keepVmSeconds: options.keepVm,
   }
   return Object.fromEntries(Object.entries(wanted).filter(([, value]) => value !== undefined)) as TaskRequestInput

@@ -41,6 +41,9 @@ export function registerTasks(program: Command, io: Io): void {
       io.print(`${io.paint.grey('prompt')} ${harmless(task.prompt)}`)
       if (task.continues !== null)
         io.print(`${io.paint.grey(task.fork ? 'fork of' : 'goes on from')} ${task.continues}`)
+      if (task.after.length > 0) io.print(`${io.paint.grey('after')} ${task.after.join(', ')}`)
+      if (task.attempts > 1) io.print(`${io.paint.grey('attempts')} ${task.attempts}`)
+      if (task.queue !== null) io.print(`${io.paint.grey('queue')} ${harmless(task.queue.reason)}`)
       if (task.result !== null) io.print(`${io.paint.grey('result')} ${harmless(task.result)}`)
       io.print(renderSummary(task, io.paint))
     })
@@ -106,7 +109,7 @@ function row(task: Task): string[] {
   const prompt = harmless(task.prompt).replaceAll('\n', ' ')
   return [
     task.id,
-    task.status,
+    typeof task.queue?.position === 'number' ? `${task.status} ${task.queue.position}` : task.status,
     task.agent,
     formatUsd(task.costUsd),
     prompt.length > 60 ? `${prompt.slice(0, 59)}…` : prompt,

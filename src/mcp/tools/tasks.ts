@@ -44,6 +44,12 @@ const taskArguments = z.object({
   fork: shape.fork.describe(
     'With continues: work on a copy, so that the same task can be gone on from again. Start several with fork to try different ways at once',
   ),
+  after: shape.after.describe(
+    'task_ids that must have succeeded before this one starts; where one of them does not, this one fails without being started',
+  ),
+  requeue: shape.requeue.describe(
+    'Run again from the start where the VM or the server is lost, even though the first attempt may have had effects outside',
+  ),
   template: shape.template.describe(
     'Start from this prepared machine of the user’s (e.g. with dependencies installed) instead of a plain one',
   ),
@@ -103,7 +109,7 @@ export function addTaskTools(server: McpServer, environment: ToolEnvironment): v
     annotations: { readOnlyHint: false, destructiveHint: false, idempotentHint: false, openWorldHint: true },
     async run(args, call) {
       const task = await submit(args)
-      call.progress.say(`Task ${task.id} is queued`)
+      call.progress.say(`Task ${task.id} is ${task.queue === null ? task.status : task.queue.reason}`)
       return { structured: await watchOwned(task.id, call) }
     },
   })
@@ -134,7 +140,7 @@ export function addTaskTools(server: McpServer, environment: ToolEnvironment): v
     annotations: { readOnlyHint: true, idempotentHint: true, openWorldHint: false },
     async run({ task_id: taskId, wait_seconds: seconds }, call) {
       const task = await client.tasks.get(taskId, { signal: call.signal })
-      call.progress.say(`Task ${taskId} is ${task.status}`)
+      call.progress.say(`Task ${taskId} is ${task.queue === null ? task.status : task.queue.reason}`)
       const timeoutMs = seconds * 1000
       if (grace.takeOver(taskId)) return { structured: await watchOwned(taskId, call, timeoutMs) }
       return { structured: await watchTask(client, taskId, { ...call, timeoutMs }) }
@@ -191,6 +197,8 @@ function toRequest(args: z.output<typeof taskArguments>): TaskRequestInput {
     network: args.allow_hosts === undefined ? undefined : { allow: args.allow_hosts },
     continues: args.continues,
     fork: args.fork,
+    after: args.after,
+    requeue: args.requeue,
     template: args.template,
     keepVmSeconds: args.keep_vm_seconds,
   }

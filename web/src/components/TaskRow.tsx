@@ -18,6 +18,7 @@ function Detail({ task }: { task: Task }) {
   return (
     <>
       <span className="text-soft">{agent}</span>
+      {task.queue !== null && ` · ${task.queue.reason}`}
       {task.continues !== null && (task.fork ? ' · fork' : ' · follow-up')}
       {task.repo && <span className="guest-text"> · {excerpt(task.repo.url.replace(/^https?:\/\//, ''), 60)}</span>}
       {task.error ? (

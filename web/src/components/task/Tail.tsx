@@ -12,7 +12,7 @@ const WAITS: Partial<Record<Task['status'], string>> = {
 /** What comes next, while there is nothing newer to show. */
 export function Tail({ task, state, isEmpty }: { task: Task; state: StreamState; isEmpty: boolean }) {
   if (isFinal(task.status) || state.name === 'ended') return <div className="h-3" />
-  const text = WAITS[task.status] ?? (isEmpty ? 'Waiting for the first words' : undefined)
+  const text = task.queue?.reason ?? WAITS[task.status] ?? (isEmpty ? 'Waiting for the first words' : undefined)
   if (text === undefined) return <div className="h-3" />
   const until = task.status === 'waiting' && task.waitingUntil !== null ? task.waitingUntil : undefined
   return (

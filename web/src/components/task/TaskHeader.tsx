@@ -43,6 +43,8 @@ export function TaskHeader({ task }: { task: Task }) {
             <code className="font-mono">{task.id}</code> ·{' '}
             {task.agent === 'shell' ? 'shell' : (task.model ?? 'claude-code')} · <Took task={task} /> ·{' '}
             <Age at={task.createdAt} />
+            {task.attempts > 1 && ` · attempt ${task.attempts}`}
+            {task.queue !== null && <span data-testid="task-queue"> · {task.queue.reason}</span>}
             {task.vmId !== null && !isFinal(task.status) && (
               <>
                 {' '}
