@@ -269,10 +269,11 @@ test('a model request of which the gateway had a part is sent again, whole, when
   }
   const headers = { 'content-length': '10' }
   const call = request({ host: '127.0.0.1', agent: false, port: agent.anthropicPort, ...MODEL_POST, headers })
+  const answered = once(call, 'response')
   call.write('first')
   await expect.poll(() => bodies.length).toBe(2)
   call.end(' rest')
-  const [response] = (await once(call, 'response')) as [IncomingMessage]
+  const [response] = (await answered) as [IncomingMessage]
   expect(await text(response)).toBe('first rest')
   expect(await Promise.all(bodies)).toEqual(['cut', 'first rest'])
 })

@@ -49,8 +49,7 @@ export async function forward(link: EgressLink, request: IncomingMessage, respon
 async function pass(link: EgressLink, request: IncomingMessage, response: ServerResponse, target: Target) {
   const isModel = target.authority === ANTHROPIC_AUTHORITY
   const body = hasBody(request) ? new Body(request) : undefined
-  const canBeRepeated = () =>
-    body === undefined ? SAFE.has(request.method ?? '') : isModel && body.canBeRepeated && !request.destroyed
+  const canBeRepeated = () => (body === undefined ? SAFE.has(request.method ?? '') : isModel && body.canBeRepeated)
   for (let attempt = 1; ; attempt++) {
     const session = await link.session(isModel ? MODEL_WAIT_MS : WAIT_MS)
     if (response.destroyed) return
