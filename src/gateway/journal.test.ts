@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { sql } from 'kysely'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { openTestGateway, startHeldUpstream, type TestGateway } from './test-gateway.ts'
-import { MODEL_REQUEST, type TestGuest } from './test-guest.ts'
+import { answerOn, MODEL_REQUEST, type TestGuest } from './test-guest.ts'
 import type { ModelUsage } from './types.ts'
 import { createUsage } from './usage.ts'
 
@@ -240,22 +240,51 @@ test('a request that cannot be written down is never sent whole: the agent is to
   expect(usages).toMatchObject([{ complete: true }])
 })
 
+test.each([
+  { kind: 'streamed', type: 'text/event-stream', stream: true, body: START + END },
+  {
+    kind: 'in one piece',
+    type: 'application/json',
+    stream: false,
+    body: JSON.stringify({ model: 'claude-opus-5-5', usage: { input_tokens: 1000, output_tokens: 42 } }),
+  },
+])('an answer $kind that the agent has seen to its end is counted whole, whenever the kill comes', async (answer) => {
+  const { guest } = gateway.machine({ taskId: 't_1' })
+  const stream = (await guest()).send(MODEL_REQUEST, BODY.replace('"stream":true', `"stream":${answer.stream}`))
+  const response = (await answering()).writeHead(200, { 'content-type': answer.type })
+  response.write(answer.body.slice(0, -20))
+  response.write(answer.body.slice(-20))
+  // Of a stream the agent knows the end before the connection says it.
+  if (!answer.stream) response.end()
+  let seen = ''
+  const killed = new Promise<TestGateway>((resolve, reject) => {
+    stream.setEncoding('utf8').on('data', (text: string) => {
+      seen += text
+      if (seen.length === answer.body.length) afterKill().then(resolve, reject)
+    })
+  })
+  const next = await killed
+  await next.gateway.settle()
+  expect(await next.gateway.recordsOf('t_1')).toMatchObject([{ complete: true, inputTokens: 1000, outputTokens: 42 }])
+})
+
 test('a count that cannot be stored at once is stored when it can be, and told then', async () => {
   await sql`CREATE TRIGGER full BEFORE INSERT ON usage_records BEGIN SELECT RAISE(ABORT, 'disk full'); END`.execute(
     gateway.database,
   )
   const { guest, usages, session } = gateway.machine({ taskId: 't_1' })
-  const answer = (await guest()).ask(MODEL_REQUEST, BODY)
+  const stream = (await guest()).send(MODEL_REQUEST, BODY)
+  const answer = answerOn(stream)
   ;(await answering()).writeHead(200, SSE).end(START + END)
-  expect((await answer).status).toBe(200)
+  await expect.poll(() => session.totals().requests).toBe(1)
   // Killed now, it is one that nobody saw the end of.
   const next = await afterKill()
   await sql`DROP TRIGGER full`.execute(next.database)
   await next.gateway.settle()
   expect(await next.gateway.recordsOf('t_1')).toMatchObject([{ complete: false }])
-  expect([usages, session.totals().requests]).toEqual([[], 1])
+  expect([usages, stream.readableEnded]).toEqual([[], false])
   await sql`DROP TRIGGER full`.execute(gateway.database)
-  await session.settled()
+  expect((await answer).body).toBe(START + END)
   expect(usages).toMatchObject([{ complete: true, outputTokens: 42 }])
   expect(await gateway.gateway.recordsOf('t_1')).toEqual(usages)
 })

@@ -4,7 +4,7 @@ import type { Database } from '../store/database.ts'
 import { storing } from '../store/failures.ts'
 import type { ModelRequestsTable, Tables, UsageRecordsTable } from '../store/tables.ts'
 
-/** Changes wait so long for others, to be stored with one commit: each takes milliseconds in which nothing else is done. */
+/** Changes that nobody waits for may wait so long for others, to be stored with one commit: each takes a while in which nothing else is done. */
 const GATHER_MS = 20
 
 /** Between two commits passes as much time as the first one took, but no more than this. */
@@ -15,7 +15,7 @@ const NOTE_MS = 1000
 
 /** A count that can't be stored, on a full disk for instance, is tried again; its request stays in the journal meanwhile. */
 const RETRY_MS = 1000
-const MAX_ATTEMPTS = 60
+const MAX_ATTEMPTS = 30
 
 /** A request as it is to be counted if it is cut off now. */
 export type OpenRequest = Insertable<ModelRequestsTable>
@@ -93,7 +93,7 @@ export class Journal {
     this.#changes.delete(id)
     if (!this.#open.delete(id) && record === undefined) return Promise.resolve()
     return this.#put(id, {
-      due: performance.now() + GATHER_MS,
+      due: performance.now(),
       attempts: MAX_ATTEMPTS,
       async write(trx) {
         if (record !== undefined)

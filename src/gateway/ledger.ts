@@ -29,7 +29,7 @@ export class Ledger {
   readonly #now: () => Date
   readonly #payer: Payer & { userName: string }
   readonly #open = new Set<Charge>()
-  readonly #writes = new Set<Promise<void>>()
+  readonly #writes = new Map<Charge, Promise<void>>()
   #loaded: Promise<void> | undefined
   #tokens: TokenUsage = NO_TOKENS
   #costUsd = 0
@@ -84,11 +84,14 @@ export class Ledger {
     this.#journal.note(charge.id, () => progressOf(charge))
   }
 
-  /** A request has ended, answered or not: what it cost is counted at once, then stored, then reported. */
-  finish(charge: Charge): void {
+  /**
+   * A request has ended, answered or not: what it cost is counted at once, then stored, then reported. Resolves when that is done, however
+   * often it is called. Never rejects.
+   */
+  finish(charge: Charge): Promise<void> {
+    if (!this.#open.delete(charge)) return this.#writes.get(charge) ?? Promise.resolve()
     const at = this.#now()
     const usage = charge.usage()
-    this.#open.delete(charge)
     const chargedUsd = usage?.chargedUsd ?? 0
     this.#chargedUsd += chargedUsd
     const overBudgetUsd = this.#budgets.end(charge, chargedUsd, at)
@@ -99,8 +102,9 @@ export class Ledger {
       if (overBudgetUsd > 0) this.#log.warn({ overBudgetUsd, model: usage.model }, 'A budget is overspent')
     }
     const counted = usage !== undefined && overBudgetUsd > 0 ? { ...usage, overBudgetUsd } : usage
-    const write = this.#store(charge, counted, at).finally(() => this.#writes.delete(write))
-    this.#writes.add(write)
+    const write = this.#store(charge, counted, at).finally(() => this.#writes.delete(charge))
+    this.#writes.set(charge, write)
+    return write
   }
 
   totals(): ReturnType<EgressSession['totals']> {
@@ -118,7 +122,7 @@ export class Ledger {
   async settled(): Promise<void> {
     // Without it the totals would lack what earlier machines of the task have spent.
     await this.#load().catch((error: unknown) => this.#log.error({ err: error }, 'Earlier usage could not be read'))
-    await Promise.all(this.#writes)
+    await Promise.all(this.#writes.values())
   }
 
   /** Reads who pays, and what the task has spent on earlier machines. Once; after a failure the next call tries again. */

@@ -69,6 +69,16 @@ export class Meter {
     return this.#error
   }
 
+  /** Whether the answer comes as a stream of events, and not in one piece. */
+  get isStream(): boolean {
+    return this.#sse !== undefined
+  }
+
+  /** Whether all of the answer has been seen, so that the count is exact. */
+  get isComplete(): boolean {
+    return this.#complete
+  }
+
   /** Whether the answer has named its model and the tokens of its prompt. */
   get hasBegun(): boolean {
     return this.#hasBegun

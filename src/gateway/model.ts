@@ -127,7 +127,7 @@ export class ModelUpstream {
       if (response.statusCode === 200) await this.#passCounted(stream, response, { charge, patience })
       else await this.#passUnbilled(stream, request, { response, charge, credential })
     } finally {
-      ledger.finish(charge)
+      void ledger.finish(charge)
     }
   }
 
@@ -172,13 +172,16 @@ export class ModelUpstream {
       const message = `The model's API answered with content-encoding ${encoding}, which can't be counted.`
       return this.#refuse(stream, { status: 502, type: 'api_error', message })
     }
+    const { ledger } = this.#options
     const meter = new Meter(200, response.headers['content-type'] ?? '', this.#options.prices)
     charge.answered(meter)
     try {
       if (!hasLeft(stream)) passHead(stream, response, { method: 'POST', drop: isCookie })
-      await pipeline(response, new CountedAnswer(stream, meter, () => this.#options.ledger.note(charge)), {
-        signal: patience.over,
+      const answer = new CountedAnswer(stream, meter, {
+        onSeen: () => ledger.note(charge),
+        onEnd: () => ledger.finish(charge),
       })
+      await pipeline(response, answer, { signal: patience.over })
       if (!hasLeft(stream)) endStream(stream)
     } finally {
       if (meter.error !== undefined) this.#options.context.onModelError?.({ status: 200, ...meter.error })

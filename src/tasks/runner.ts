@@ -156,6 +156,8 @@ class TaskRun {
     this.#clock.begin(clock.ranMs + awayMs)
     this.#board.goOn(status, machine.id)
     const session = this.#egress.open(machine.id)
+    // What it has spent is part of how its end is judged, also where it asks for no more.
+    await session.settled()
     const onChange = (info: MachineInfo) => {
       if (machine.crashed === undefined) this.#halts.machineChanged(info)
     }
