@@ -39,6 +39,7 @@ import { createMcpEndpoint } from './mcp/endpoint.ts'
 import { registryDestinations } from './registries/destinations.ts'
 import { readHostRegistries } from './registries/host.ts'
 import { registryUpstreams } from './registries/upstreams.ts'
+import { Shutdown } from './server/shutdown.ts'
 import { openDatabase } from './store/database.ts'
 import { taskSettings } from './tasks/settings.ts'
 import { createTasks } from './tasks/tasks.ts'
@@ -69,7 +70,7 @@ export function composeHost(config: Config): Host {
   return { doctor: { config, images, engines: [engine('kvm'), engine('tcg')], tools } }
 }
 
-/** Every service of one orchestrator. Disposing closes them in reverse order. */
+/** Every service of one orchestrator. Disposing drains it and closes them in reverse order. */
 export interface Orchestrator extends AsyncDisposable {
   app: OpenAPIHono<AppEnv>
   identity: Identity
@@ -81,6 +82,11 @@ export interface Orchestrator extends AsyncDisposable {
   access: MachineAccess
   /** Takes up what a previous orchestrator left; call once before serving. */
   recover(): Promise<void>
+  /**
+   * The first half of stopping: begins nothing new, deals with what runs, and lets readers go once they have the last events. Requests
+   * are answered meanwhile, and until it is disposed of.
+   */
+  drain(): Promise<void>
   /** Whether a task or a machine would be lost by stopping now. */
   isBusy(): boolean
 }
@@ -99,6 +105,7 @@ export interface ComposeOptions {
 /** Builds every service, once. The data folder exists and is ours. */
 export async function compose(config: Config, log: Logger, options: ComposeOptions = {}): Promise<Orchestrator> {
   await using stack = new AsyncDisposableStack()
+  const shutdown = new Shutdown()
   const { doctor } = options.host ?? composeHost(config)
   const database = await openDatabase(join(config.home, 'vivarium.db'))
   stack.defer(() => database.destroy())
@@ -171,28 +178,34 @@ export async function compose(config: Config, log: Logger, options: ComposeOptio
       log,
     }),
   )
-  const tasks = stack.use(
-    createTasks({
-      database,
-      events,
-      blobs,
-      machines,
-      capacity,
-      pool,
-      gateway,
-      agents,
-      settings,
-      openWriter: (taskId, onStored) =>
-        createDeltaCoalescer({
-          append: async (batch, checkpoint) => {
-            await events.append(taskId, batch, checkpoint)
-            if (checkpoint !== undefined) onStored(checkpoint)
-          },
-        }),
-      log,
-    }),
-  )
+  const tasks = createTasks({
+    database,
+    events,
+    blobs,
+    machines,
+    capacity,
+    pool,
+    gateway,
+    agents,
+    settings,
+    openWriter: (taskId, onStored) =>
+      createDeltaCoalescer({
+        append: async (batch, checkpoint) => {
+          await events.append(taskId, batch, checkpoint)
+          if (checkpoint !== undefined) onStored(checkpoint)
+        },
+      }),
+    log,
+  })
+  const drain = once(async () => {
+    shutdown.drain()
+    await tasks[Symbol.asyncDispose]()
+    await events[Symbol.asyncDispose]()
+    shutdown.end()
+  })
+  stack.defer(drain)
   const services: ApiServices = {
+    shutdown,
     tasks,
     events,
     machines: access,
@@ -201,7 +214,7 @@ export async function compose(config: Config, log: Logger, options: ComposeOptio
     vault,
     usage: createUsage(database),
     assets: dashboardAssets(),
-    mcp: createMcpEndpoint(),
+    mcp: createMcpEndpoint(shutdown.ending),
     version: () => findVersions(doctor),
     notReady: () =>
       machines.engine().then(
@@ -214,7 +227,9 @@ export async function compose(config: Config, log: Logger, options: ComposeOptio
       { name: 'vivarium_ready_machines', help: 'Machines ready for any task.', value: pool.counts().machines },
       { name: 'vivarium_ready_agents', help: 'Machines in which an agent waits.', value: pool.counts().agents },
     ],
-    onError: (error, request) => log.error({ err: error, ...request }, error.message),
+    onError: (error, request) => {
+      if (error.code !== 'shutting_down') log.error({ err: error, ...request }, error.message)
+    },
   }
   const app = createApp(services, {
     listenHost: config.listen.host,
@@ -240,9 +255,16 @@ export async function compose(config: Config, log: Logger, options: ComposeOptio
       await access.recover()
       await tasks.recover()
     },
+    drain,
     isBusy: () => tasks.activeCount() > 0 || machines.list().some(isLostByStopping),
     [Symbol.asyncDispose]: () => ownership.disposeAsync(),
   }
+}
+
+/** A step that is taken once, however often it is asked for. */
+function once<Result>(step: () => Promise<Result>): () => Promise<Result> {
+  let taken: Promise<Result> | undefined
+  return () => (taken ??= step())
 }
 
 /** Null where templates are switched off. They lie in the cache folder: they can be rebuilt, and several data folders share them. */

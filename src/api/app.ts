@@ -5,6 +5,7 @@ import { DOCS_CSP, renderDocs } from './docs.ts'
 import { requireBearer, requireUser } from './edge/auth.ts'
 import { defaultHeaders } from './edge/headers.ts'
 import { hostCheck, originCheck } from './edge/hosts.ts'
+import { refuseNewWork } from './edge/shutdown.ts'
 import { errorHandler } from './problem.ts'
 import { newRouter } from './router.ts'
 import { eventRoutes } from './routes/events.ts'
@@ -54,7 +55,7 @@ function mountApi(app: OpenAPIHono<AppEnv>, services: ApiServices, options: ApiO
   app.route('/api/v1', probeRoutes(services))
   app.route('/api/v1', sessionRoutes(services))
   app.get('/api/v1/openapi.json', (c) => c.json(openApi(app, options)))
-  app.use('/api/v1/*', requireUser(services.identity))
+  app.use('/api/v1/*', requireUser(services.identity), refuseNewWork(services.shutdown))
   app.route('/api/v1', taskRoutes(services, options))
   app.route('/api/v1', eventRoutes(services, options))
   app.route('/api/v1', resultRoutes(services))

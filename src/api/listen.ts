@@ -3,6 +3,7 @@ import { Server } from 'node:http'
 import { createAdaptorServer, type Http2Bindings, type HttpBindings, type WebSocketServerLike } from '@hono/node-server'
 import { WebSocketServer } from 'ws'
 import { VivariumError } from '../contracts/errors.ts'
+import { CLOSE } from './websocket.ts'
 
 /** What is typed, or pasted, in a shell. */
 const MAX_CLIENT_MESSAGE_BYTES = 64 * 1024
@@ -16,11 +17,11 @@ const BACKLOG = 4096
 /** After this long without a byte the kernel asks whether a client is still there. */
 const TCP_KEEPALIVE_MS = 30_000
 
-/** What running answers get to end after `close`, in ms. */
+/** What running answers and streams get to end after `close`, in ms. */
 const CLOSE_GRACE_MS = 2000
 
-/** WebSocket close code "going away" (RFC 6455, 7.4.1). */
-const GOING_AWAY = 1001
+/** What a client gets to answer the end of its WebSocket, in ms. */
+const HANDSHAKE_MS = 500
 
 export interface Listener extends AsyncDisposable {
   /** e.g. `http://127.0.0.1:8080` */
@@ -82,14 +83,15 @@ export async function listen(
 }
 
 async function stop(server: Server, sockets: WebSocketServer): Promise<void> {
-  for (const socket of sockets.clients) socket.close(GOING_AWAY, 'the server stops')
   const closed = new Promise<void>((resolve) => server.close(() => resolve()))
   server.closeIdleConnections()
-  const cut = setTimeout(() => {
-    for (const socket of sockets.clients) socket.terminate()
+  const end = setTimeout(() => {
+    for (const socket of sockets.clients) socket.close(CLOSE.restart, 'the server restarts')
     server.closeAllConnections()
   }, CLOSE_GRACE_MS)
+  const cut = setTimeout(() => sockets.clients.forEach((socket) => socket.terminate()), CLOSE_GRACE_MS + HANDSHAKE_MS)
   await closed
+  clearTimeout(end)
   clearTimeout(cut)
 }
 

@@ -15,6 +15,9 @@ export function problemResponse(error: VivariumError, headers: Record<string, st
   })
 }
 
+/** Seconds until a server that stops is likely to be there again. */
+const RESTART_SECONDS = 5
+
 /** Answers whatever a handler threw; what is our fault goes to the log, and only what we wrote ourselves to the caller. */
 export function errorHandler(services: Pick<ApiServices, 'onError'>) {
   return (thrown: unknown, c: Context<AppEnv>): Response => {
@@ -22,6 +25,7 @@ export function errorHandler(services: Pick<ApiServices, 'onError'>) {
     if (error.blame !== 'user') services.onError(error, { method: c.req.method, path: c.req.path })
     if (error.code === 'unauthenticated')
       return problemResponse(error, { 'www-authenticate': 'Bearer realm="vivarium"' })
+    if (error.code === 'shutting_down') return problemResponse(error, { 'retry-after': String(RESTART_SECONDS) })
     return problemResponse(error)
   }
 }

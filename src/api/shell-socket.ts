@@ -10,6 +10,8 @@ const MAX_WAITING_MESSAGES = 16
 
 export interface ShellSocketOptions {
   heartbeatMs: number
+  /** Aborts when the server is about to go, and the shell with it. */
+  ending: AbortSignal
   /** What to say of an error. */
   onError(thrown: unknown): VivariumError
 }
@@ -22,10 +24,15 @@ export interface ShellSocketOptions {
 export async function serveShell(
   socket: WebSocket,
   open: (signal: AbortSignal) => Promise<Shell>,
-  { heartbeatMs, onError }: ShellSocketOptions,
+  { heartbeatMs, ending, onError }: ShellSocketOptions,
 ): Promise<void> {
   const gone = new AbortController()
-  socket.once('close', () => gone.abort())
+  const hangUp = () => socket.close(CLOSE.restart, 'the server restarts')
+  ending.addEventListener('abort', hangUp)
+  socket.once('close', () => {
+    ending.removeEventListener('abort', hangUp)
+    gone.abort()
+  })
   if (socket.readyState !== WebSocket.OPEN) return
   // From the start: what comes before the shell is there waits for it.
   const messages = on(socket, 'message', { close: ['close'], highWaterMark: MAX_WAITING_MESSAGES })

@@ -232,11 +232,11 @@ test('a port that is taken is a conflict, or exchanged for a free one when told 
   expect((await fetch(`${other.url}/health`)).status).toBe(200)
 })
 
-test('a server that stops ends its streams', async () => {
+test('a server that stops ends its streams, with a code that tells clients to come back', async () => {
   const { server, stream } = await setUp()
   const socket = stream()
   await once(socket, 'open')
   const closed = collect(socket)
   await server.close()
-  expect((await closed).code).toBe(1001)
+  expect((await closed).code).toBe(1012)
 })

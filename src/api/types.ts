@@ -35,8 +35,17 @@ export interface McpCaller {
 /** MCP over HTTP: one request in, one response out. */
 export type McpEndpoint = (request: Request, caller: McpCaller) => Promise<Response>
 
+/** How far the server is on its way out. The reason of both signals is the error that says so to whoever asks. */
+export interface Shutdown {
+  /** Nothing new is begun any more. */
+  draining: AbortSignal
+  /** Nothing more will come in this process: who waits for something is to come back once the server is there again. */
+  ending: AbortSignal
+}
+
 /** Everything the API serves; all of it is made elsewhere. */
 export interface ApiServices {
+  shutdown: Shutdown
   tasks: Tasks
   events: EventLog
   machines: MachineAccess

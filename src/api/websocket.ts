@@ -42,7 +42,7 @@ export async function pump(
     // ws gives a closing handshake 30 s; a slow reader may need longer for what was sent before.
     await sent
     if (await options.isOver()) socket.close(CLOSE.end, 'end')
-    else socket.close(CLOSE.restart, 'ask again from the next seq')
+    else socket.close(CLOSE.restart, 'the server restarts: ask again from the next seq')
   } catch (thrown) {
     if (!gone.signal.aborted) socket.close(CLOSE.error, reasonOf(options.onError(thrown)))
   } finally {

@@ -32,7 +32,7 @@ export async function runCommand(argv: string[], io: Io): Promise<number> {
     .enablePositionalOptions()
     .exitOverride()
     .configureOutput({ writeOut: (text) => io.stdout.write(text), writeErr: (text) => io.stderr.write(text) })
-  registerServe(program, io)
+  registerServe(program, io, exitWith)
   registerRun(program, io, exitWith)
   registerTasks(program, io)
   registerForks(program, io, exitWith)

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { VivariumError } from '../contracts/errors.ts'
+import { type ErrorCode, VivariumError } from '../contracts/errors.ts'
 import { TaskEvent } from '../contracts/event.ts'
 import { type Http, problemError, segment, unreachable } from './http.ts'
 import { sseMessages } from './sse.ts'
@@ -9,6 +9,9 @@ const BACKOFF_MS = [100, 250, 500, 1000, 2000, 4000, 8000, 8000, 8000]
 
 /** The server sends a heartbeat every 15 s: this long without a byte means that the connection is dead, in ms. */
 const SILENCE_MS = 60_000
+
+/** Codes of a server that is away, or about to be: it may be there again a moment later. */
+const WILL_PASS: ReadonlySet<ErrorCode> = new Set(['setup_required', 'shutting_down'])
 
 export interface FollowOptions {
   from: number
@@ -31,7 +34,7 @@ export async function* followTask(http: Http, id: string, options: FollowOptions
       }
     } catch (error) {
       options.signal?.throwIfAborted()
-      if (error instanceof VivariumError && error.code !== 'setup_required') throw error
+      if (error instanceof VivariumError && !WILL_PASS.has(error.code)) throw error
       broken = error
     }
     options.signal?.throwIfAborted()

@@ -52,6 +52,7 @@ async function* readHeld<Item>(
   while (!stop.aborted && !stream.closed) {
     if (stream.finalSeq !== undefined && next > stream.finalSeq) return
     if (next > stream.lastSeq) {
+      if (stream.ended) return
       await stream.changed(stop)
       continue
     }

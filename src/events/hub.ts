@@ -45,6 +45,7 @@ export class TaskStream {
   #loading: Promise<void> | undefined
   #position: LogPosition = { lastSeq: 0, finalSeq: undefined }
   #closed = false
+  #ended = false
 
   /** When the append before has its place in the queue: appends of one task wait for each other here. */
   turn: Promise<void> = Promise.resolve()
@@ -71,9 +72,14 @@ export class TaskStream {
     return this.#recentBytes
   }
 
-  /** Whether readers should leave: the task was removed or the log closed. */
+  /** Whether readers should leave: the task was removed. */
   get closed(): boolean {
     return this.#closed
+  }
+
+  /** Whether nothing more will come in this process: readers leave once they have what there is. */
+  get ended(): boolean {
+    return this.#ended
   }
 
   /** Whether the log alone tells everything that is known here. */
@@ -140,12 +146,17 @@ export class TaskStream {
       }
       this.#waiting.add(wake)
       signal.addEventListener('abort', wake)
-      if (signal.aborted || this.#closed) wake()
+      if (signal.aborted || this.#closed || this.#ended) wake()
     })
   }
 
   close(): void {
     this.#closed = true
+    this.#wake()
+  }
+
+  end(): void {
+    this.#ended = true
     this.#wake()
   }
 
@@ -160,6 +171,7 @@ export class Hub {
   readonly #limits: HubLimits
   readonly #memory: Memory
   readonly #load: (taskId: string) => Promise<LogPosition>
+  #ended = false
 
   constructor(limits: HubLimits, load: (taskId: string) => Promise<LogPosition>) {
     this.#limits = limits
@@ -179,6 +191,7 @@ export class Hub {
       holders: 0,
     }
     this.#streams.set(taskId, held)
+    if (this.#ended) held.stream.end()
     held.holders += 1
     let isHeld = true
     return {
@@ -203,8 +216,10 @@ export class Hub {
     await Promise.all([...this.#streams.values()].map(({ stream }) => stream.settled))
   }
 
-  close(): void {
-    for (const taskId of this.#streams.keys()) this.drop(taskId)
+  /** Nothing more will come: readers, also later ones, leave once they have what there is. */
+  end(): void {
+    this.#ended = true
+    for (const { stream } of this.#streams.values()) stream.end()
   }
 
   #forget(taskId: string): void {

@@ -162,6 +162,28 @@ test('closing the log keeps what was appended before and lets readers go', async
   expect(await again.read(taskId, 1, 100)).toHaveLength(50)
 })
 
+test('a reader that is behind when the log is closed gets the rest before it leaves, and one that comes later all of it', async () => {
+  const taskId = newId('t')
+  const log = await open({ maxEvents: 5 })
+  await log.append(taskId, [text('1')])
+  const seen: number[] = []
+  const reading = (async () => {
+    for await (const { seq } of log.follow(taskId, 1)) {
+      if (seq === 1) {
+        await log.append(
+          taskId,
+          upTo(200).map((i) => text(`${i}`)),
+        )
+        await log[Symbol.asyncDispose]()
+      }
+      seen.push(seq)
+    }
+  })()
+  await reading
+  expect(seen).toEqual(upTo(201))
+  expect(seqs(await collect(log.follow(taskId, 1)))).toEqual(upTo(201))
+})
+
 test('a huge body is kept beside the log and comes back as it was, live and stored', async () => {
   await using log = await open()
   const taskId = newId('t')

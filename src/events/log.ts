@@ -112,7 +112,7 @@ export async function openEventLog(options: EventLogOptions): Promise<EventLog> 
     async [Symbol.asyncDispose]() {
       isClosed = true
       await hub.settled()
-      hub.close()
+      hub.end()
     },
   }
 }

@@ -39,7 +39,8 @@ export interface EventLog extends AsyncDisposable {
   read(taskId: string, from: number, limit: number): Promise<TaskEvent[]>
   /**
    * All events from `from` on: history, then live, each exactly once, in order; ends after the task's final `status` event,
-   * at once where `from` lies beyond it, and also when `signal` aborts, the task is removed or the log is closed.
+   * at once where `from` lies beyond it, and also when `signal` aborts or the task is removed, and with what there is when
+   * the log is closed.
    * Never holds a task back: a reader that falls behind the hub's memory reads the log instead.
    */
   follow(taskId: string, from: number, signal?: AbortSignal): AsyncIterable<TaskEvent>

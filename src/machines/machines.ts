@@ -12,6 +12,7 @@ import type { LinkOptions } from './housing.ts'
 import { Journal, type JournalEntry } from './journal.ts'
 import { Keeper } from './keeper.ts'
 import { refuseTooLarge } from './limits.ts'
+import { orAborted } from './or-aborted.ts'
 import { reconcile, type FoundState } from './reconcile.ts'
 import { reopenMachine } from './start-machine.ts'
 import { Starter } from './starter.ts'
@@ -81,6 +82,9 @@ class JournaledMachines implements Machines {
   readonly #reviewer: NodeJS.Timeout
   #closing: VivariumError | undefined
   #engine: Promise<Engine> | undefined
+  /** Ends the making of the image, when it is under way. */
+  readonly #imaging = new AbortController()
+  #imaged: Promise<unknown> | undefined
 
   constructor(options: MachinesOptions) {
     this.#options = options
@@ -113,7 +117,7 @@ class JournaledMachines implements Machines {
 
   async create(request: MachineOptions): Promise<Machine> {
     refuseTooLarge(request, this.#options.largest)
-    const engine = await this.engine()
+    const engine = await orAborted(this.engine(), request.signal)
     request.signal?.throwIfAborted()
     this.#refuseIfClosing()
     if (request.forkOf === undefined) return this.#starter.start(request, engine)
@@ -242,7 +246,8 @@ class JournaledMachines implements Machines {
     clearInterval(this.#reviewer)
     this.#keeper[Symbol.dispose]()
     const closed = this.#entries.all().map((entry) => close(entry, closing, this.#options.atShutdown))
-    await Promise.allSettled([this.#templates?.[Symbol.asyncDispose](), ...closed])
+    this.#imaging.abort(closing)
+    await Promise.allSettled([this.#imaged, this.#templates?.[Symbol.asyncDispose](), ...closed])
     await removeIfEmpty(this.#options.runDir)
   }
 
@@ -266,7 +271,8 @@ class JournaledMachines implements Machines {
   }
 
   async #chooseEngine(): Promise<Engine> {
-    await this.#options.images.ensure() // an engine is tried with it
+    this.#imaged = this.#options.images.ensure(undefined, this.#imaging.signal) // an engine is tried with it
+    await this.#imaged
     return this.#options.chooseEngine()
   }
 

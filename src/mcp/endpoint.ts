@@ -24,8 +24,9 @@ const Initialize = z.object({ method: z.literal('initialize') })
  * MCP over Streamable HTTP, both protocol eras, without state between requests. Clients of the earlier era get a session id
  * all the same: their cancellation comes as a request of its own, and the id says whose call it means. In the era of
  * 2026-07-28 a client cancels by closing the response, which looks like a broken connection: there the grace period applies.
+ * Once `ending` aborts, calls that wait for a task answer with how it stands.
  */
-export function createMcpEndpoint(options: McpOptions = MCP_DEFAULTS): McpEndpoint {
+export function createMcpEndpoint(ending: AbortSignal, options: McpOptions = MCP_DEFAULTS): McpEndpoint {
   const grace = new Grace(options.graceMs)
   const cancellations = new Cancellations()
 
@@ -54,6 +55,7 @@ export function createMcpEndpoint(options: McpOptions = MCP_DEFAULTS): McpEndpoi
         client,
         grace,
         progressMs: options.progressMs,
+        ending,
         packWorkspace: undefined,
         listenForCancel: (id) => (session === undefined ? undefined : cancellations.listen(session, id)),
       })

@@ -33,7 +33,10 @@ export function serveMcpStdio(
   const progressMs = options.progressMs ?? MCP_DEFAULTS.progressMs
   const closed = Promise.withResolvers<void>()
   const transport = new StdioServerTransport(stdin, stdout, { maxBufferSize: MAX_MESSAGE_BYTES })
-  const factory = () => createMcpServer({ client, grace, progressMs, packWorkspace, listenForCancel: () => undefined })
+  // This process has no tasks of its own: when the server restarts, it follows them again.
+  const ending = new AbortController().signal
+  const listenForCancel = () => undefined
+  const factory = () => createMcpServer({ client, grace, progressMs, ending, packWorkspace, listenForCancel })
   const handle = serveStdio(factory, { transport })
   stdin.once('close', closed.resolve)
   stdin.once('end', closed.resolve)

@@ -9,6 +9,8 @@ export interface ToolEnvironment {
   grace: Grace
   /** At most this long between two progress messages, in ms: clients give up on a call that stays silent. */
   progressMs: number
+  /** Aborts when this server is about to go: calls that wait for a task then answer with how it stands. */
+  ending: AbortSignal
   /** A folder of this machine as a tar stream; undefined where the caller sits on another machine. */
   packWorkspace: ((path: string) => Promise<Readable>) | undefined
   /** Where the transport says apart from the SDK that the client takes a call back: an ear for that. */

@@ -18,12 +18,19 @@ export function withdraw(home: string): void {
   rmSync(fileOf(home), { force: true })
 }
 
-/** Announces a listening orchestrator; the file is removed by disposing. */
+/** Announces a listening orchestrator; the file is removed by disposing, and when the process exits before that. */
 export function announce(home: string, endpoint: Endpoint): Disposable {
   const file = fileOf(home)
   writeFileSync(`${file}.tmp`, JSON.stringify(endpoint), { mode: 0o600 })
   renameSync(`${file}.tmp`, file)
-  return { [Symbol.dispose]: () => withdraw(home) }
+  const end = () => withdraw(home)
+  process.once('exit', end)
+  return {
+    [Symbol.dispose]() {
+      process.off('exit', end)
+      end()
+    },
+  }
 }
 
 /** The announced orchestrator of a data folder, or undefined. It may have been killed since: ask its `/health`. */

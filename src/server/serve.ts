@@ -9,6 +9,12 @@ import { watchIdle } from './idle.ts'
 import { localKey } from './local-key.ts'
 import { lockDataFolder } from './lock.ts'
 
+/**
+ * What stopping may take from the first signal on: running tasks to be dealt with, machines to go, streams to end. A service manager must wait
+ * longer (`TimeoutStopSec`).
+ */
+const STOP_DEADLINE_MS = 90_000
+
 export interface RunningServer extends AsyncDisposable {
   url: string
   /** The owner's key for clients on this machine. */
@@ -19,7 +25,8 @@ export interface RunningServer extends AsyncDisposable {
 
 /**
  * Starts the orchestrator of a data folder: takes the folder, opens the services, takes up what a previous one left, listens,
- * and announces itself to clients. Disposing undoes all of it in reverse. Rejects with `conflict` when the folder or the port
+ * and announces itself to clients. Disposing undoes all of it: tasks first, while clients are still answered; then streams end, and all else in
+ * reverse. It rejects with `shutting_down` when that takes too long; what is left stands in the journal. Rejects with `conflict` when the folder or the port
  * is taken, and with `setup_required` when the folder can't be had; `anyPort` takes a free port instead of a taken one, `forgetSecrets` empties the vault.
  * The other options are for tests.
  */
@@ -40,8 +47,20 @@ export async function startServer(
   const isBusy = () => orchestrator.isBusy() || server.connections() > 0
   stack.use(watchIdle(config.idleExitSeconds, isBusy, onIdle))
   stack.use(announce(config.home, { url: server.url, key, pid: process.pid }))
+  stack.defer(() => orchestrator.drain())
   const ownership = stack.move()
-  return { url: server.url, key, idle, [Symbol.asyncDispose]: () => ownership.disposeAsync() }
+  return { url: server.url, key, idle, [Symbol.asyncDispose]: () => within(STOP_DEADLINE_MS, ownership.disposeAsync()) }
+}
+
+async function within(ms: number, stopped: Promise<void>): Promise<void> {
+  const { promise: overdue, reject } = Promise.withResolvers<never>()
+  const message = `The server did not stop within ${ms / 1000} s; what it left is in its journal, and the next start takes it up.`
+  const timer = setTimeout(() => reject(new VivariumError('shutting_down', message)), ms)
+  try {
+    await Promise.race([stopped, overdue])
+  } finally {
+    clearTimeout(timer)
+  }
 }
 
 function makeDataFolder(home: string): void {

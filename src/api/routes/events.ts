@@ -29,7 +29,8 @@ const events = createRoute({
   request: { params, query: EventQuery, headers: z.object({ 'last-event-id': LastEventId }) },
   responses: {
     200: {
-      description: 'Events, oldest first. The stream closes with a message "end" after the last one.',
+      description:
+        'Events, oldest first. The stream closes with a message "end" after the last one; without it, ask again with Last-Event-ID.',
       content: {
         'application/json': { schema: schemas.eventList },
         'text/event-stream': { schema: schemas.event },
@@ -42,7 +43,8 @@ const events = createRoute({
 const stream = createRoute({
   method: 'get',
   path: '/tasks/{id}/stream',
-  summary: 'The same over WebSocket, one JSON event a message; closes with 1000 after the last one',
+  summary:
+    'The same over WebSocket, one JSON event a message; closes with 1000 after the last one, with 1012 when the server restarts',
   request: { params, query: EventQuery.pick({ from: true }) },
   responses: { 101: { description: 'Switching to WebSocket' }, ...problems },
 })
@@ -66,7 +68,9 @@ export function eventRoutes(services: ApiServices, options: ApiOptions) {
 
   async function* sse(userId: string, taskId: string, from: number, signal: AbortSignal): AsyncGenerator<SseEvent> {
     for await (const { seq, json } of log.followJson(taskId, from, signal)) yield { id: seq, json }
-    if (!signal.aborted && (await isOver(userId, taskId))) yield { event: 'end', data: {} }
+    if (signal.aborted) return
+    if (await isOver(userId, taskId)) yield { event: 'end', data: {} }
+    else yield { comeBack: 'the server restarts: ask again with Last-Event-ID' }
   }
 
   router.openapi(events, async (c) => {

@@ -7,7 +7,7 @@ import type { ExecOutput } from '../../link/types.ts'
 import { jsonBody } from '../edge/body.ts'
 import { asVivariumError } from '../problem.ts'
 import { newRouter, problems, schemas, takes } from '../router.ts'
-import { type SseEvent, sseResponse, wantsSse } from '../sse.ts'
+import { type SseEvent, sseResponse, untilEnding, wantsSse } from '../sse.ts'
 import type { ApiOptions, ApiServices } from '../types.ts'
 
 /** Room for 16 MiB of stdin whose characters JSON escapes. */
@@ -34,18 +34,20 @@ const exec = createRoute({
 export function execRoutes(services: ApiServices, options: ApiOptions) {
   const router = newRouter()
   const { machines } = services
+  const { ending } = services.shutdown
 
   router.openapi(exec, async (c) => {
     const userId = c.get('user').id
     const { id } = c.req.valid('param')
     const request = c.req.valid('json')
     if (!wantsSse(c.req.header('accept'))) {
-      return c.json(await machines.exec(userId, id, request, c.req.raw.signal), 200)
+      return c.json(await machines.exec(userId, id, request, AbortSignal.any([c.req.raw.signal, ending])), 200)
     }
     machines.get(userId, id)
     const reader = new AbortController()
-    const signal = AbortSignal.any([reader.signal, c.req.raw.signal])
-    return sseResponse(messages(machines.execStream(userId, id, request, signal), request), {
+    const signal = AbortSignal.any([reader.signal, c.req.raw.signal, ending])
+    const output = untilEnding(machines.execStream(userId, id, request, signal), ending)
+    return sseResponse(messages(output, request), {
       heartbeatMs: options.heartbeatMs,
       reader,
       onError(thrown) {

@@ -58,6 +58,7 @@ export function probeRoutes(services: ApiServices) {
   const router = newRouter()
   router.openapi(health, (c) => c.json({ status: 'ok' as const }, 200))
   router.openapi(ready, async (c) => {
+    services.shutdown.draining.throwIfAborted()
     const reason = await services.notReady()
     if (reason !== undefined) throw new VivariumError('setup_required', reason)
     return c.json({ ready: true as const }, 200)

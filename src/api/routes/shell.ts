@@ -45,6 +45,7 @@ export function shellRoutes(services: ApiServices, options: ApiOptions) {
           if (!(raw instanceof WebSocket)) throw new TypeError('not a socket of ours')
           void serveShell(raw, (signal) => machines.shell(userId, id, request, signal), {
             heartbeatMs: options.heartbeatMs,
+            ending: services.shutdown.ending,
             onError(thrown) {
               const error = asVivariumError(thrown)
               if (error.blame !== 'user') services.onError(error, { method: 'GET', path: c.req.path })

@@ -6,7 +6,7 @@ import { jsonBody } from '../edge/body.ts'
 import { asVivariumError } from '../problem.ts'
 import { withProgress } from '../progress.ts'
 import { answers, empty, newRouter, problems, schemas, takes } from '../router.ts'
-import { type SseEvent, sseResponse, wantsSse } from '../sse.ts'
+import { type SseEvent, sseResponse, untilEnding, wantsSse } from '../sse.ts'
 import type { ApiOptions, ApiServices } from '../types.ts'
 
 const params = z.object({ name: TemplateName })
@@ -56,6 +56,7 @@ const remove = createRoute({
 export function templateRoutes(services: ApiServices, options: ApiOptions) {
   const router = newRouter()
   const { templates, identity } = services
+  const { ending } = services.shutdown
 
   router.on('POST', '/templates', requireOwner(identity))
   router.on('DELETE', '/templates/:name', requireOwner(identity))
@@ -64,11 +65,11 @@ export function templateRoutes(services: ApiServices, options: ApiOptions) {
   router.openapi(build, async (c) => {
     const request = c.req.valid('json')
     if (!wantsSse(c.req.header('accept'))) {
-      return c.json(await templates.build(request, { signal: c.req.raw.signal }), 200)
+      return c.json(await templates.build(request, { signal: AbortSignal.any([c.req.raw.signal, ending]) }), 200)
     }
     const reader = new AbortController()
-    const signal = AbortSignal.any([reader.signal, c.req.raw.signal])
-    return sseResponse(messages(templates, request, signal), {
+    const signal = AbortSignal.any([reader.signal, c.req.raw.signal, ending])
+    return sseResponse(untilEnding(messages(templates, request, signal), ending), {
       heartbeatMs: options.heartbeatMs,
       reader,
       onError(thrown) {

@@ -94,7 +94,9 @@ export function fakeServices() {
     'web/assets/index-a1B2_c3D.js': 'console.log(1)',
     'web/favicon.svg': '<svg xmlns="http://www.w3.org/2000/svg"/>',
   }
+  const shutdown = { draining: new AbortController(), ending: new AbortController() }
   const services: ApiServices = {
+    shutdown: { draining: shutdown.draining.signal, ending: shutdown.ending.signal },
     tasks,
     events: log,
     machines,
@@ -123,7 +125,7 @@ export function fakeServices() {
     gauges: () => [{ name: 'vivarium_machines', help: 'Machines.', value: 2, labels: { state: 'ready' } }],
     onError: (error) => errors.push(error),
   }
-  return { services, tasks, log, machines, templates, identity, errors }
+  return { services, shutdown, tasks, log, machines, templates, identity, errors }
 }
 
 export const fakeOptions: ApiOptions = {

@@ -5,7 +5,7 @@ import { createLogger } from '../../telemetry/logger.ts'
 import { untilAborted, type Io } from '../io.ts'
 import { number } from '../options.ts'
 
-export function registerServe(program: Command, io: Io): void {
+export function registerServe(program: Command, io: Io, exitWith: (code: number) => void): void {
   program
     .command('serve')
     .description('Run the orchestrator: API, dashboard and MCP on one port.')
@@ -30,13 +30,19 @@ export function registerServe(program: Command, io: Io): void {
         const { config } = loadConfig({ listen, engine, log, idleExitSeconds }, options.config, io.env)
         dropSecrets(io.env)
         const logger = createLogger(config.log)
-        await using server = await startServer(config, logger, {
+        const server = await startServer(config, logger, {
           anyPort: options.background === true,
           forgetSecrets: options.forgetSecrets === true,
         })
         logger.info({ url: server.url }, `dashboard and API at ${server.url}`)
         const why = await Promise.race([server.idle.then(() => 'idle'), untilAborted(io.signal).then(() => 'asked to')])
         logger.info(`stopping: ${why}`)
+        try {
+          await server[Symbol.asyncDispose]()
+        } catch (err) {
+          logger.error({ err }, 'the server did not stop in order')
+          exitWith(1)
+        }
       },
     )
 }

@@ -1,4 +1,5 @@
 import type { Progress } from '../../images/types.ts'
+import { orAborted } from '../or-aborted.ts'
 
 interface Job<Result> {
   done: Promise<Result>
@@ -60,17 +61,5 @@ export class SharedWork<Result> {
   #abandon(key: string, job: Job<Result>, reason: unknown): void {
     if (this.#jobs.get(key) === job) this.#jobs.delete(key)
     job.stop.abort(reason)
-  }
-}
-
-async function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return promise
-  const { promise: aborted, reject } = Promise.withResolvers<never>()
-  const onAbort = () => reject(signal.reason)
-  signal.addEventListener('abort', onAbort)
-  try {
-    return await Promise.race([promise, aborted])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
   }
 }

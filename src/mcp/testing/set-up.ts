@@ -14,7 +14,7 @@ export async function setUpMcp(options: { graceMs?: number } = {}) {
   const graceMs = options.graceMs ?? 60_000
   const stack = new AsyncDisposableStack()
   const fakes = fakeServices()
-  fakes.services.mcp = createMcpEndpoint({ graceMs, progressMs: 50 })
+  fakes.services.mcp = createMcpEndpoint(fakes.services.shutdown.ending, { graceMs, progressMs: 50 })
   const app = createApp(fakes.services, fakeOptions)
   const server = stack.use(await listen(app.fetch, { host: '127.0.0.1', port: 0 }))
 

@@ -75,7 +75,7 @@ const ABOUT =
 
 /** The tools about tasks. */
 export function addTaskTools(server: McpServer, environment: ToolEnvironment): void {
-  const { client, grace, packWorkspace } = environment
+  const { client, grace, ending, packWorkspace } = environment
   const input = packWorkspace === undefined ? taskArguments : withWorkspace
 
   async function submit(args: z.output<typeof withWorkspace>) {
@@ -92,7 +92,7 @@ export function addTaskTools(server: McpServer, environment: ToolEnvironment): v
   /** Waits for a task that is its caller's alone: one who takes the call back stops the task, one who vanishes may come back. */
   async function watchOwned(taskId: string, call: Call, timeoutMs?: number) {
     try {
-      return await watchTask(client, taskId, { ...call, ...(timeoutMs === undefined ? {} : { timeoutMs }) })
+      return await watchTask(client, taskId, { ...call, ending, ...(timeoutMs === undefined ? {} : { timeoutMs }) })
     } catch (error) {
       if (call.takenBack()) await cancel(taskId)
       else if (call.signal.aborted) grace.begin(taskId, () => cancel(taskId))
@@ -103,7 +103,7 @@ export function addTaskTools(server: McpServer, environment: ToolEnvironment): v
   addTool(server, environment, {
     name: 'run_task',
     title: 'Run a task in a microVM',
-    description: `${ABOUT} Waits until it is done and tells of its progress. If the connection breaks, go on with wait_for_task within two minutes.`,
+    description: `${ABOUT} Waits until it is done and tells of its progress. If the connection breaks, go on with wait_for_task within two minutes; also where "done" is false, because the server restarts.`,
     input,
     output: TaskOutput,
     annotations: { readOnlyHint: false, destructiveHint: false, idempotentHint: false, openWorldHint: true },
@@ -143,7 +143,7 @@ export function addTaskTools(server: McpServer, environment: ToolEnvironment): v
       call.progress.say(`Task ${taskId} is ${task.queue === null ? task.status : task.queue.reason}`)
       const timeoutMs = seconds * 1000
       if (grace.takeOver(taskId)) return { structured: await watchOwned(taskId, call, timeoutMs) }
-      return { structured: await watchTask(client, taskId, { ...call, timeoutMs }) }
+      return { structured: await watchTask(client, taskId, { ...call, ending, timeoutMs }) }
     },
   })
 
