@@ -28,7 +28,7 @@ function expectNothingLeft(): void {
 async function withTasks({ url, key }: { url: string; key: string }) {
   const client = createClient({ url, apiKey: key })
   const first = await client.tasks.submit({ prompt: 'true', agent: 'shell' })
-  await expect.poll(async () => (await client.tasks.get(first.id)).status).toBe('booting')
+  await expect.poll(async () => (await client.tasks.get(first.id)).status).toBe('starting')
   const waiting = await client.tasks.submit({ prompt: 'true', agent: 'shell' })
   return { client, first, waiting }
 }
@@ -47,7 +47,9 @@ test('the first signal: streams are told to come back, calls are answered, and a
   const sse = await fetch(`${url}${path}/events`, { headers })
   const ofFirst = await fetch(`${url}/api/v1/tasks/${first.id}/events`, { headers })
   const mcp = new Client({ name: 'test', version: '1' })
-  await mcp.connect(new StreamableHTTPClientTransport(new URL(`${url}/mcp`), { requestInit: { headers: { authorization } } }))
+  await mcp.connect(
+    new StreamableHTTPClientTransport(new URL(`${url}/mcp`), { requestInit: { headers: { authorization } } }),
+  )
   let isWaiting = false
   const call = mcp.callTool(
     { name: 'wait_for_task', arguments: { task_id: waiting.id, wait_seconds: 3600 } },
@@ -82,7 +84,7 @@ test('a follower goes on with its cursor when the server is there again', async 
 
   const again = host.start({ VIVARIUM_LISTEN: new URL(url).host })
   await again.endpoint()
-  expect((await client.tasks.get(waiting.id)).status).toMatch(/queued|booting/)
+  expect((await client.tasks.get(waiting.id)).status).toMatch(/queued|starting/)
   await client.tasks.cancel(waiting.id)
   await following
   expect(events.map(({ seq }) => seq)).toEqual(events.map((_, index) => index + 1))
@@ -96,30 +98,33 @@ test('a follower goes on with its cursor when the server is there again', async 
 test.each([
   ['SIGTERM', 143],
   ['SIGINT', 130],
-] as const)('the second signal, %s, ends it at once; what was accepted is there at the next start', async (signal, code) => {
-  const server = host.start()
-  const { url, key } = await server.endpoint()
-  const { waiting } = await withTasks({ url, key })
-  // A request that does not come to its end holds the first signal up for a moment.
-  const { port, hostname } = new URL(url)
-  const slow = connect(Number(port), hostname)
-  slow.on('error', () => {})
-  slow.write(
-    `POST /api/v1/uploads HTTP/1.1\r\nHost: ${hostname}\r\nAuthorization: Bearer ${key}\r\nContent-Type: application/x-tar\r\nContent-Length: 99\r\n\r\nx`,
-  )
-  await expect.poll(() => slow.bytesWritten).toBeGreaterThan(0)
-  server.child.kill('SIGTERM')
-  await server.says('stopping')
-  server.child.kill(signal)
-  expect(await server.ended).toBe(code)
-  slow.destroy()
-  expect(existsSync(join(host.home, 'server.json'))).toBe(false)
-  expect(isLocked(host.home)).toBe(false)
+] as const)(
+  'the second signal, %s, ends it at once; what was accepted is there at the next start',
+  async (signal, code) => {
+    const server = host.start()
+    const { url, key } = await server.endpoint()
+    const { waiting } = await withTasks({ url, key })
+    // A request that does not come to its end holds the first signal up for a moment.
+    const { port, hostname } = new URL(url)
+    const slow = connect(Number(port), hostname)
+    slow.on('error', () => {})
+    slow.write(
+      `POST /api/v1/uploads HTTP/1.1\r\nHost: ${hostname}\r\nAuthorization: Bearer ${key}\r\nContent-Type: application/x-tar\r\nContent-Length: 99\r\nExpect: 100-continue\r\n\r\n`,
+    )
+    await once(slow, 'data')
+    server.child.kill('SIGTERM')
+    await server.says('stopping')
+    server.child.kill(signal)
+    expect(await server.ended).toBe(code)
+    slow.destroy()
+    expect(existsSync(join(host.home, 'server.json'))).toBe(false)
+    expect(isLocked(host.home)).toBe(false)
 
-  const again = host.start()
-  const client = createClient({ url: (await again.endpoint()).url, apiKey: key })
-  expect((await client.tasks.get(waiting.id)).status).toMatch(/queued|booting/)
-  again.child.kill('SIGTERM')
-  expect(await again.ended).toBe(0)
-  expectNothingLeft()
-})
+    const again = host.start()
+    const client = createClient({ url: (await again.endpoint()).url, apiKey: key })
+    expect((await client.tasks.get(waiting.id)).status).toMatch(/queued|starting/)
+    again.child.kill('SIGTERM')
+    expect(await again.ended).toBe(0)
+    expectNothingLeft()
+  },
+)
