@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 
 /** Where everything of one orchestrator lies. */
@@ -261,7 +261,7 @@ function checkLeftovers({ home, runDir }: Premises, database: DatabaseSync): str
     ...namesIn(home)
       .filter((name) => name.endsWith('.tmp') || name === 'server.json')
       .map((name) => `${name} is left in the data folder.`),
-    ...machineGroups(database).map((name) => `The control group of ${name} is left.`),
+    ...machineGroups(runDir).map((name) => `The control group of ${name} is left.`),
     // As a mount, the run folder shows without the file system it lies in.
     ...processesNaming([home, runDir.replace(/^\/run/, '')]).map((process) => `The process ${process} is left.`),
   ]
@@ -271,12 +271,11 @@ function namesIn(folder: string): string[] {
   return existsSync(folder) ? readdirSync(folder) : []
 }
 
-/** Control groups of machines that a log of this orchestrator names. */
-function machineGroups(database: DatabaseSync): string[] {
-  const named = database.prepare('SELECT 1 FROM events WHERE body_json LIKE ?')
-  return ['/sys/fs/cgroup/vivarium', '/sys/fs/cgroup/unified/vivarium']
-    .flatMap(namesIn)
-    .filter((name) => name.startsWith('vm_') && named.get(`%"${name}"%`) !== undefined)
+/** Control groups of this orchestrator's machines. */
+function machineGroups(runDir: string): string[] {
+  return ['/sys/fs/cgroup', '/sys/fs/cgroup/unified']
+    .flatMap((mount) => namesIn(join(mount, 'vivarium', basename(runDir))))
+    .filter((name) => name.startsWith('vm_'))
 }
 
 /** Processes, other than this one, whose command line, environment or mounts name one of the texts. */

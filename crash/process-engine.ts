@@ -101,7 +101,7 @@ function vmmOf(spec: VmmSpec, identity: ProcessIdentity): Vmm {
     resume: async () => {},
     save: unable,
     async kill() {
-      await killMachineProcesses({ id: spec.id, identity, uid: spec.uid })
+      await killMachineProcesses({ id: spec.id, runDir: spec.runDir, identity, uid: spec.uid })
       await exited
     },
     release() {},

@@ -11,5 +11,5 @@ export async function setUp(options: { forTests: boolean }): Promise<void> {
   progress({ step: 'Building the guest agent and the dashboard' })
   await buildAssets()
   const { doctor } = composeHost(loadConfig().config)
-  await mend({ images: doctor.images, tools: options.forTests ? hostTools() : doctor.tools }, progress)
+  await mend({ ...doctor, tools: options.forTests ? hostTools() : doctor.tools }, progress)
 }

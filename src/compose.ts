@@ -39,6 +39,8 @@ import { createMcpEndpoint } from './mcp/endpoint.ts'
 import { registryDestinations } from './registries/destinations.ts'
 import { readHostRegistries } from './registries/host.ts'
 import { registryUpstreams } from './registries/upstreams.ts'
+import { hostLeaks } from './reaper/host.ts'
+import { Reaper } from './reaper/reaper.ts'
 import { Shutdown } from './server/shutdown.ts'
 import { openDatabase } from './store/database.ts'
 import { taskSettings } from './tasks/settings.ts'
@@ -52,6 +54,8 @@ import { openVault } from './vault/vault.ts'
 import { VERSION } from './version.ts'
 
 const HEARTBEAT_MS = 15_000
+
+const REAP_MS = 60_000
 
 /** Until Claude Code waits for its prompt, with hardware virtualisation. */
 const AGENT_START_MS = 30_000
@@ -197,8 +201,12 @@ export async function compose(config: Config, log: Logger, options: ComposeOptio
       }),
     log,
   })
+  const reaper = stack.use(
+    new Reaper({ sources: [() => machines.leaks(), ...hostLeaks(config)], everyMs: REAP_MS, log }),
+  )
   const drain = once(async () => {
     shutdown.drain()
+    await reaper[Symbol.asyncDispose]()
     await tasks[Symbol.asyncDispose]()
     await events[Symbol.asyncDispose]()
     shutdown.end()
@@ -216,6 +224,7 @@ export async function compose(config: Config, log: Logger, options: ComposeOptio
     assets: dashboardAssets(),
     mcp: createMcpEndpoint(shutdown.ending),
     version: () => findVersions(doctor),
+    leaks: () => reaper.leaks(),
     notReady: () =>
       machines.engine().then(
         () => undefined,
@@ -253,6 +262,7 @@ export async function compose(config: Config, log: Logger, options: ComposeOptio
       if (removed.length > 0)
         log.warn({ machines: removed }, 'removed machines of an orchestrator that did not stop in order')
       await access.recover()
+      await reaper.begin()
       await tasks.recover()
     },
     drain,

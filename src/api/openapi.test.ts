@@ -30,6 +30,7 @@ test('the document describes every route', async () => {
       "DELETE /api/v1/vms/{id}",
       "GET /api/v1/health",
       "GET /api/v1/keys",
+      "GET /api/v1/leaks",
       "GET /api/v1/me",
       "GET /api/v1/metrics",
       "GET /api/v1/ready",

@@ -3,7 +3,7 @@ import { Problem } from '../contracts/errors.ts'
 import { EventList, TaskEvent } from '../contracts/event.ts'
 import { ExecRequest, ExecResponse, MachineInfo, MachineList } from '../contracts/machine.ts'
 import { AuditEntry, AuditList, RotateResult, SecretInfo, SecretList } from '../contracts/secret.ts'
-import { ExecEvent, Me, VersionInfo } from '../contracts/server.ts'
+import { ExecEvent, Leak, LeakList, Me, VersionInfo } from '../contracts/server.ts'
 import { ForkRequest, ResultFile, Task, TaskList, TaskRequest, Upload } from '../contracts/task.ts'
 import { Template, TemplateEvent, TemplateList } from '../contracts/template.ts'
 import { UsageRow } from '../contracts/usage.ts'
@@ -60,6 +60,7 @@ export const schemas = {
   auditList: AuditList.extend({ items: z.array(named('AuditEntry', AuditEntry)) }),
   me: named('Me', Me),
   version: named('VersionInfo', VersionInfo),
+  leakList: LeakList.extend({ items: z.array(named('Leak', Leak)) }),
 }
 
 /** A JSON answer. */

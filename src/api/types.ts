@@ -1,6 +1,6 @@
 import type { HttpBindings } from '@hono/node-server'
 import type { VivariumError } from '../contracts/errors.ts'
-import type { VersionInfo } from '../contracts/server.ts'
+import type { Leak, VersionInfo } from '../contracts/server.ts'
 import type { User } from '../contracts/user.ts'
 import type { EventLog } from '../events/types.ts'
 import type { Usage } from '../gateway/types.ts'
@@ -57,6 +57,8 @@ export interface ApiServices {
   assets: Assets
   mcp: McpEndpoint
   version(): Promise<VersionInfo>
+  /** What nobody owns any more, on this host. */
+  leaks(): Promise<Leak[]>
   /** Why no task can run right now, or undefined. */
   notReady(): Promise<string | undefined>
   /** Numbers for `GET /metrics`, besides what the API knows itself. */

@@ -1,5 +1,5 @@
 import { createReadStream } from 'node:fs'
-import { lstat, mkdtemp, readlink, rm, stat } from 'node:fs/promises'
+import { lstat, mkdir, readlink, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { Readable } from 'node:stream'
@@ -7,6 +7,7 @@ import { pipeline } from 'node:stream/promises'
 import { execa } from 'execa'
 import { pack, type Pack } from 'tar-stream'
 import { VivariumError } from '../contracts/errors.ts'
+import { ownTag, WORKSPACE_PREFIX } from '../files/owner.ts'
 
 /**
  * A folder as a tar stream: regular files and symlinks, `.gitignore` honoured whether or not the folder is a repository,
@@ -44,7 +45,8 @@ async function listFiles(root: string): Promise<string[]> {
   }
   if (inRepository.exitCode === 0) return split((await list([])).stdout)
   // Not a repository: an empty one elsewhere lends its reading of .gitignore.
-  const lender = await mkdtemp(join(tmpdir(), 'vivarium-git-'))
+  const lender = join(tmpdir(), `${WORKSPACE_PREFIX}${await ownTag()}`)
+  await mkdir(lender, { mode: 0o700 })
   try {
     await execa('git', ['init', '--quiet', '--bare', lender])
     return split((await list([`--git-dir=${lender}`, `--work-tree=${root}`, '-c', 'core.bare=false'])).stdout)

@@ -3,7 +3,7 @@ import { VivariumError } from '../contracts/errors.ts'
 import { EventList } from '../contracts/event.ts'
 import { MachineInfo, MachineList } from '../contracts/machine.ts'
 import { isConfinedPath } from '../contracts/paths.ts'
-import { Health, KeyList, Me, Ready, UsageList, UserList, VersionInfo } from '../contracts/server.ts'
+import { Health, KeyList, LeakList, Me, Ready, UsageList, UserList, VersionInfo } from '../contracts/server.ts'
 import { ResultFile, Task, TaskList, Upload } from '../contracts/task.ts'
 import { NewApiKey, User } from '../contracts/user.ts'
 import { exec, execStream } from './exec.ts'
@@ -40,6 +40,7 @@ export function createClient(options: ClientOptions): VivariumClient {
     health: async (call) => http.json(Health, 'GET', '/health', call),
     ready: async (call) => http.json(Ready, 'GET', '/ready', call),
     version: async (call) => http.json(VersionInfo, 'GET', '/version', call),
+    leaks: async (call) => (await http.json(LeakList, 'GET', '/leaks', call)).items,
   }
 }
 

@@ -4,7 +4,7 @@ import type { EventList, TaskEvent } from '../contracts/event.ts'
 import type { ExecRequest, ExecResponse, MachineInfo, MachineRequest } from '../contracts/machine.ts'
 import type { AuditEntry, RotateResult, SecretInfo } from '../contracts/secret.ts'
 import type { TerminalSize } from '../contracts/shell.ts'
-import type { ExecEvent, Health, Me, Ready, VersionInfo } from '../contracts/server.ts'
+import type { ExecEvent, Health, Leak, Me, Ready, VersionInfo } from '../contracts/server.ts'
 import type { ForkRequest, ResultFile, Task, TaskList, TaskQuery, TaskRequestInput, Upload } from '../contracts/task.ts'
 import type { Template, TemplateRequest } from '../contracts/template.ts'
 import type { UsageGrouping, UsageRow } from '../contracts/usage.ts'
@@ -170,4 +170,6 @@ export interface VivariumClient {
   /** Rejects with the reason where the server can't run tasks. */
   ready(options?: CallOptions): Promise<Ready>
   version(options?: CallOptions): Promise<VersionInfo>
+  /** What was made on the server's host and nobody owns any more; for the owner. */
+  leaks(options?: CallOptions): Promise<Leak[]>
 }

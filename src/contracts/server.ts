@@ -12,6 +12,21 @@ export type Health = z.infer<typeof Health>
 export const Ready = z.object({ ready: z.literal(true) })
 export type Ready = z.infer<typeof Ready>
 
+/** Something of this program's that nobody owns any more. */
+export const Leak = z.object({
+  kind: z.enum(['machine', 'cgroup', 'folder', 'file']),
+  /** Names it: an id or a path. */
+  what: z.string(),
+  /** How it is known that nobody owns it, in words. */
+  why: z.string(),
+  /** When it was first seen. */
+  since: z.iso.datetime(),
+})
+export type Leak = z.infer<typeof Leak>
+
+/** The answer of `GET /leaks`. */
+export const LeakList = z.object({ items: z.array(Leak) })
+
 /** The answer of `GET /version`: this program and each engine found. */
 export const VersionInfo = z.object({
   version: z.string(),

@@ -7,6 +7,7 @@ import { installCommand, missingTools, type HostTool } from '../images/host-tool
 import type { Images } from '../images/types.ts'
 import type { Engine, EngineProbe } from '../machines/types.ts'
 
+import { checkLeaks } from './leaks.ts'
 import type { Check, Report } from './types.ts'
 import { checkVault } from './vault.ts'
 
@@ -37,6 +38,7 @@ export async function examine(host: DoctorHost, signal?: AbortSignal): Promise<R
     checkMemory(),
     await checkDisk(host.config.home),
     checkUser(),
+    await checkLeaks(host.config),
   ]
   return { checks, engine: chosen?.name ?? null, ready: checks.every((check) => check.status !== 'missing') }
 }

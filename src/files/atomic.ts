@@ -1,7 +1,7 @@
-import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { chmod, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
+import { dirname, join } from 'node:path'
+import { passingName } from './owner.ts'
 
 /**
  * The file at `path`, made by `make` if it isn't there: under a temporary name first, then renamed, so that nobody sees a part
@@ -10,7 +10,7 @@ import { basename, dirname, join } from 'node:path'
 export async function fileOnce(path: string, make: (temporary: string) => Promise<void>): Promise<string> {
   if (existsSync(path)) return path
   await mkdir(dirname(path), { recursive: true })
-  const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}`)
+  const temporary = await passingName(path)
   try {
     await make(temporary)
     await publish(temporary, path, 0o644)

@@ -34,7 +34,8 @@ export async function lockFile(path: string, { code, timeoutMs, onWait, signal }
   }
 }
 
-function tryLock(path: string): Disposable | undefined {
+/** The same without waiting; undefined while another process has it. */
+export function tryLock(path: string): Disposable | undefined {
   const database = new DatabaseSync(path)
   try {
     database.exec('PRAGMA locking_mode = EXCLUSIVE')

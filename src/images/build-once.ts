@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { toVivariumError } from '../contracts/errors.ts'
 import { publish } from '../files/atomic.ts'
-import { lockFile } from '../files/lock.ts'
+import { lockFile, tryLock } from '../files/lock.ts'
+import type { FoundLeak } from '../reaper/types.ts'
 import type { Progress } from './types.ts'
 
 /** A build takes minutes on a slow mirror; a process that waits longer than this for another one's build gives up. */
@@ -32,9 +33,9 @@ export async function buildOnce({ folder, place, progress, signal, build }: Once
   await mkdir(folder, { recursive: true, mode: 0o755 })
   const status = join(folder, 'build.json')
   const onWait = () => progress({ ...readStatus(status), detail: 'another process is building' })
-  using _lock = await lockFile(join(folder, 'build.lock'), { code: 'image_failed', timeoutMs: WAIT_MS, onWait, signal })
+  using _lock = await lockFile(lockOf(folder), { code: 'image_failed', timeoutMs: WAIT_MS, onWait, signal })
   if (existsSync(place)) return
-  await removeLeftovers(folder)
+  for (const work of workFolders(folder)) await removeWork(work)
   const work = join(folder, `${TEMPORARY}${process.pid}`)
   await mkdir(work, { mode: 0o755 })
   try {
@@ -47,16 +48,44 @@ export async function buildOnce({ folder, place, progress, signal, build }: Once
     signal?.throwIfAborted()
     throw toVivariumError(error, 'image_failed')
   } finally {
-    await rm(work, { recursive: true, force: true, maxRetries: 5 })
+    await removeWork(work)
     await rm(status, { force: true })
   }
 }
 
-/** Folders of builds that were killed: whoever holds the lock is the only builder, so every one of them is dead. */
-async function removeLeftovers(folder: string): Promise<void> {
-  for (const name of readdirSync(folder)) {
-    if (name.startsWith(TEMPORARY)) await rm(join(folder, name), { recursive: true, force: true, maxRetries: 5 })
-  }
+/** What builds that were killed have left: whoever holds the lock is the only builder, and so are all of them where nobody does. */
+export async function findBuildLeftovers(folder: string): Promise<FoundLeak[]> {
+  const works = existsSync(folder) ? workFolders(folder) : []
+  if (works.length === 0 || !isFree(folder)) return []
+  const why = 'a guest image whose builder is gone'
+  return works.map((work) => ({
+    kind: 'folder',
+    what: work,
+    why,
+    async remove() {
+      using lock = tryLock(lockOf(folder))
+      if (lock !== undefined) await removeWork(work) // else somebody builds, and has removed it first
+    },
+  }))
+}
+
+function isFree(folder: string): boolean {
+  using lock = tryLock(lockOf(folder))
+  return lock !== undefined
+}
+
+function lockOf(folder: string): string {
+  return join(folder, 'build.lock')
+}
+
+function workFolders(folder: string): string[] {
+  return readdirSync(folder)
+    .filter((name) => name.startsWith(TEMPORARY))
+    .map((name) => join(folder, name))
+}
+
+function removeWork(work: string): Promise<void> {
+  return rm(work, { recursive: true, force: true, maxRetries: 5 })
 }
 
 const Status = z.object({ step: z.string(), fraction: z.number().optional() })

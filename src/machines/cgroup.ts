@@ -1,5 +1,5 @@
-import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
 
 /**
  * The control group (v2) of one machine, so that all of its processes can be killed in one step. Hosts differ: v2 may be
@@ -23,13 +23,19 @@ export function findCgroupMount(mountinfo: string): string | undefined {
 let mount: Promise<string | undefined> | undefined
 
 /**
- * The group of machine `id`, without making it. Groups stand directly below the mount, as container engines put theirs:
- * machines outlive the service or session that the orchestrator itself belongs to.
+ * The groups of one orchestrator's machines, by the folder of their run folders. They stand directly below the mount, as container engines
+ * put theirs: machines outlive the service or session that the orchestrator itself belongs to.
  */
-export async function machineGroup(id: string): Promise<MachineGroup> {
+async function groupsOf(runDir: string): Promise<string | undefined> {
   mount ??= readFile('/proc/self/mountinfo', 'utf8').then(findCgroupMount)
   const root = await mount
-  const path = root === undefined ? undefined : join(root, 'vivarium', id)
+  return root === undefined ? undefined : join(root, 'vivarium', basename(runDir))
+}
+
+/** The group of the machine with this run folder, without making it. */
+export async function machineGroup(runDir: string): Promise<MachineGroup> {
+  const groups = await groupsOf(dirname(runDir))
+  const path = groups === undefined ? undefined : join(groups, basename(runDir))
   const attempt = async (step: (path: string) => Promise<unknown>) => {
     if (path === undefined) return
     await step(path).catch(() => {}) // see MachineGroup: a help, not relied on
@@ -41,6 +47,32 @@ export async function machineGroup(id: string): Promise<MachineGroup> {
         await writeFile(join(path, 'cgroup.procs'), String(pid))
       }),
     kill: () => attempt((path) => writeFile(join(path, 'cgroup.kill'), '1', { flag: 'r+' })),
-    remove: () => attempt(rmdir),
+    async remove() {
+      await attempt(rmdir)
+      await attempt((path) => rmdir(dirname(path))) // the last one's
+    },
   }
+}
+
+/** An empty group, by the name of its machine. */
+export interface EmptyGroup {
+  id: string
+  path: string
+}
+
+/** Groups of an orchestrator in which no process is. */
+export async function emptyGroups(runDir: string): Promise<EmptyGroup[]> {
+  const groups = await groupsOf(runDir)
+  if (groups === undefined) return []
+  const names = await readdir(groups, { withFileTypes: true }).catch(() => []) // no machine was started yet
+  const found = await Promise.all(
+    names
+      .filter((entry) => entry.isDirectory())
+      .map(async ({ name: id }) => {
+        const path = join(groups, id)
+        const processes = await readFile(join(path, 'cgroup.procs'), 'utf8').catch(() => undefined)
+        return processes === '' ? { id, path } : undefined
+      }),
+  )
+  return found.filter((group) => group !== undefined)
 }

@@ -65,10 +65,13 @@ export async function isSaved(diskDir: string): Promise<boolean> {
 }
 
 /** What machines and engine probes name their folders and logs. */
-const OURS = /^(vm_[0-9a-z]{12}|probe-[0-9a-f]{8}(\.log)?)$/
+const OURS = /^(?<id>vm_[0-9a-z]{12}|probe-[0-9a-z-]+)(?:\.log)?$/
 
-/** Names below `folder` that belong to a machine or a probe. */
-export async function machineEntries(folder: string): Promise<{ name: string; path: string }[]> {
+/** What lies in `folder` and belongs to a machine or a probe. */
+export async function machineEntries(folder: string): Promise<{ id: string; path: string }[]> {
   const names = await readdir(folder).catch(() => []) // not made yet
-  return names.filter((name) => OURS.test(name)).map((name) => ({ name, path: join(folder, name) }))
+  return names.flatMap((name) => {
+    const id = OURS.exec(name)?.groups?.['id']
+    return id === undefined ? [] : [{ id, path: join(folder, name) }]
+  })
 }

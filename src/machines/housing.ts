@@ -144,7 +144,12 @@ export class Housing implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#close()
     // One step, so that the journal forgets a machine only when its processes and folders are truly gone.
-    await killMachineProcesses({ id: this.id, identity: this.#identity, uid: this.#uid })
+    await killMachineProcesses({
+      id: this.id,
+      runDir: this.folders.runDir,
+      identity: this.#identity,
+      uid: this.#uid,
+    })
     const { runDir, diskDir } = this.folders
     await removeFolders(this.#keepsDisk ? [runDir] : [runDir, diskDir])
     crashPoint('machine destroyed')

@@ -140,7 +140,7 @@ test('too large a machine is refused before anything is made', async () => {
   expect(set.engine.specs).toEqual([])
 })
 
-test('reconcile removes what a killed orchestrator left, and nothing of this one', async () => {
+test('what a killed orchestrator left is removed, and nothing of this one', async () => {
   await using set = await setUpMachines()
   const { options, engine, database } = set
   const left = await set.machines.create(REQUEST)
@@ -152,6 +152,7 @@ test('reconcile removes what a killed orchestrator left, and nothing of this one
   const successor = createMachines(options)
   const own = await successor.create(REQUEST)
   expect(await successor.reconcile()).toEqual([left.id])
+  for (const { remove } of await successor.leaks()) await remove()
   expect(await isRunning(identity)).toBe(false)
   expect(readdirSync(options.runDir)).toEqual([own.id])
   expect(readdirSync(options.diskDir).toSorted()).toEqual(['of-somebody-else', own.id].toSorted())

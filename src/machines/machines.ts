@@ -4,6 +4,7 @@ import type { NetworkPolicy } from '../contracts/network.ts'
 import { DEFAULT_TEMPLATE } from '../contracts/template.ts'
 import type { Images } from '../images/types.ts'
 import type { GuestLink } from '../link/types.ts'
+import type { FoundLeak } from '../reaper/types.ts'
 import type { Database } from '../store/database.ts'
 import type { Logger } from '../telemetry/types.ts'
 import { Entries, type Entry } from './entries.ts'
@@ -11,6 +12,7 @@ import { removeIfEmpty } from './folders.ts'
 import type { LinkOptions } from './housing.ts'
 import { Journal, type JournalEntry } from './journal.ts'
 import { Keeper } from './keeper.ts'
+import { findForgotten, findStrays } from './leaks.ts'
 import { refuseTooLarge } from './limits.ts'
 import { orAborted } from './or-aborted.ts'
 import { reconcile, type FoundState } from './reconcile.ts'
@@ -44,7 +46,7 @@ export interface MachinesOptions {
   chooseEngine: () => Promise<Engine>
   /** All engines, to go on with machines that were suspended by another one than the one in use. */
   engines: readonly Engine[]
-  /** Short folder for sockets, of this orchestrator alone: what looks like a machine's in it is removed by `reconcile`. */
+  /** Short folder for sockets, of this orchestrator alone: what looks like a machine's in it and is none is a leak. */
   runDir: string
   /** Folder for disks, likewise. */
   diskDir: string
@@ -236,8 +238,17 @@ class JournaledMachines implements Machines {
       isCurrent: (id) => this.#entries.find(id) !== undefined,
       reopen: (entry, found) => this.#reopen(entry, found),
     })
-    await this.#templates?.removeLeftovers()
     return removed
+  }
+
+  async leaks(): Promise<FoundLeak[]> {
+    const isCurrent = (id: string) => this.#entries.find(id) !== undefined
+    const known = async () => {
+      const journaled = await this.#journal.all()
+      return new Set([...journaled, ...this.#entries.all().map(({ record }) => record)].map(({ id }) => id))
+    }
+    const strays = await findStrays({ ...this.#options, known })
+    return [...strays, ...(await findForgotten(this.#journal, isCurrent))]
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

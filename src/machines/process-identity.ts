@@ -59,9 +59,23 @@ export async function processesOf(uid: number): Promise<ProcessEntry[]> {
   return processesWhere(async (folder) => (await stat(folder)).uid === uid)
 }
 
-/** Every process of which one whole argument is `name`. */
-export async function processesNamed(name: string): Promise<ProcessEntry[]> {
-  return processesWhere(async (folder) => (await readFile(`${folder}/cmdline`, 'utf8')).split('\0').includes(name))
+/** Every process that has each of these among its arguments, whole. */
+export function processesNamed(...names: string[]): Promise<ProcessEntry[]> {
+  return processesWith((args) => names.every((name) => args.includes(name)))
+}
+
+/** Every process whose arguments, the program's name first, `match`. */
+export async function processesWith(
+  match: (args: readonly string[]) => boolean,
+): Promise<(ProcessEntry & { args: readonly string[] })[]> {
+  const found = new Map<string, readonly string[]>()
+  const entries = await processesWhere(async (folder) => {
+    const args = (await readFile(`${folder}/cmdline`, 'utf8')).split('\0')
+    if (!match(args)) return false
+    found.set(folder, args)
+    return true
+  })
+  return entries.map((entry) => ({ ...entry, args: found.get(`/proc/${entry.pid}`) ?? [] }))
 }
 
 async function processesWhere(matches: (folder: string) => Promise<boolean>): Promise<ProcessEntry[]> {

@@ -1,16 +1,13 @@
-import { rm, stat } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import type { Logger } from '../telemetry/types.ts'
-import { isSaved, machineEntries, removeFolders } from './folders.ts'
+import { isSaved, removeFolders } from './folders.ts'
 import type { Journal, JournalEntry } from './journal.ts'
 import { killMachineProcesses } from './kill.ts'
 import { isRunning } from './process-identity.ts'
 import { NOBODY, type Claims } from './types.ts'
-import { isLeasable } from './uid-lease.ts'
 
 export interface ReconcileOptions {
   journal: Journal
-  runDir: string
-  diskDir: string
   log: Logger
   claims: Claims
   /** Whether a machine is this orchestrator's own. */
@@ -23,15 +20,12 @@ export interface ReconcileOptions {
 export type FoundState = 'running' | 'suspended' | 'crashed'
 
 /**
- * Takes up what a previous orchestrator left: machines that somebody uses or keeps. Removes the rest: first what its
- * journal names, then folders that look like a machine's and are in nobody's journal, e.g. because the database was restored
- * from a copy. Returns the ids of the machines removed. One that can be neither taken up nor removed now stays in the journal and is
- * logged; it does not keep the others.
+ * Takes up what a previous orchestrator's journal names: machines that somebody uses or keeps. Removes the rest. Returns the ids of the
+ * machines removed. One that can be neither taken up nor removed now stays in the journal and is logged; it does not keep the others.
  */
 export async function reconcile(options: ReconcileOptions): Promise<string[]> {
   const { journal, claims, log } = options
   const removed: string[] = []
-  const kept = new Set<string>()
   for (const journaled of await journal.all()) {
     if (options.isCurrent(journaled.id)) continue
     try {
@@ -48,13 +42,9 @@ export async function reconcile(options: ReconcileOptions): Promise<string[]> {
       removed.push(journaled.id)
       log.info({ machineId: journaled.id }, 'removed a machine that a previous run had left')
     } catch (err) {
-      kept.add(journaled.id)
       log.error({ err, machineId: journaled.id }, 'a machine of a previous run could not be taken up or removed')
     }
   }
-  for (const folder of [options.runDir, options.diskDir])
-    for (const { name, path } of await machineEntries(folder))
-      if (!kept.has(name) && !options.isCurrent(name)) await removeStray(name, path, log)
   return removed
 }
 
@@ -83,15 +73,4 @@ async function findState(entry: JournalEntry): Promise<FoundState> {
 
 async function isThere(path: string): Promise<boolean> {
   return (await stat(path).catch(() => undefined)) !== undefined
-}
-
-async function removeStray(id: string, path: string, log: Logger): Promise<void> {
-  try {
-    const { uid } = await stat(path)
-    await killMachineProcesses({ id, identity: undefined, uid: isLeasable(uid) ? uid : undefined })
-    await rm(path, { recursive: true, force: true })
-    log.warn({ path }, 'removed a folder of a machine that no journal names')
-  } catch (err) {
-    log.error({ err, path }, 'a folder of a machine that no journal names could not be removed')
-  }
 }

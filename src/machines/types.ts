@@ -5,6 +5,7 @@ import type { ShellRequest, TerminalSize } from '../contracts/shell.ts'
 import type { Template, TemplateRequest } from '../contracts/template.ts'
 import type { GuestImage, Progress } from '../images/types.ts'
 import type { ExecOutput, GuestLink } from '../link/types.ts'
+import type { FoundLeak } from '../reaper/types.ts'
 
 /** What an engine can do, as data: nobody asks an engine for its name to find out. */
 interface EngineCapabilities {
@@ -275,6 +276,8 @@ export interface Machines extends AsyncDisposable {
    * pid and start time, folders, disks. Returns the ids of the machines removed.
    */
   reconcile(claims?: Claims): Promise<string[]>
+  /** What is left of machines that nobody owns any more; call it after `reconcile`. */
+  leaks(): Promise<FoundLeak[]>
   /** The engine in use; chosen (and probed) on first call. */
   engine(): Promise<Engine>
 }

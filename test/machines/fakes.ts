@@ -71,7 +71,7 @@ class FakeEngine implements Engine {
       if (from.disk === 'own') await rm(state)
       await this.behaviour.during?.goOn?.(identity)
     } catch (error) {
-      await killMachineProcesses({ id: spec.id, identity, uid: spec.uid })
+      await killMachineProcesses({ id: spec.id, runDir: spec.runDir, identity, uid: spec.uid })
       throw error
     }
     await dial(spec)
@@ -119,7 +119,7 @@ class FakeEngine implements Engine {
     return identity
   }
 
-  #vmm({ id, uid, diskDir }: VmmSpec, identity: ProcessIdentity): Vmm {
+  #vmm({ id, uid, runDir, diskDir }: VmmSpec, identity: ProcessIdentity): Vmm {
     const exited = this.#exits.get(identity) ?? Promise.resolve('')
     const during = async (step: 'save' | 'settle') => {
       await this.behaviour.during?.[step]?.(identity)
@@ -141,7 +141,7 @@ class FakeEngine implements Engine {
         await writeFile(join(diskDir, 'state'), 'state')
       },
       async kill() {
-        await killMachineProcesses({ id, identity, uid })
+        await killMachineProcesses({ id, runDir, identity, uid })
         await exited
       },
       release() {},

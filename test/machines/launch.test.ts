@@ -20,7 +20,6 @@ test('what a program prints without end does not fill the disk', async () => {
   await execa('mkfifo', [join(runDir, 'start')])
   if (uid !== undefined) for (const path of [runDir, join(runDir, 'start')]) await chown(path, uid, uid)
   const { identity, ended } = await launch({
-    id: 'vm_launchtest00',
     program: '/usr/bin/sh',
     // Ends when it can write no more.
     args: ['-c', 'read -r start < /vm/start; exec yes "virtio-serial-bus: Unexpected port id"'],
@@ -34,7 +33,7 @@ test('what a program prints without end does not fill the disk', async () => {
     maxFileBytes: MIB,
   })
   onTestFinished(async () => {
-    await killMachineProcesses({ id: 'vm_launchtest00', identity, uid })
+    await killMachineProcesses({ id: 'vm_launchtest00', runDir, identity, uid })
     await rm(base, { recursive: true })
   })
   await writeFile(join(runDir, 'start'), 'now\n')

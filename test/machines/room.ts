@@ -3,7 +3,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import type { Socket } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { createImages } from '../../src/images/images.ts'
 import { makeFolders } from '../../src/machines/folders.ts'
 import { processesOf } from '../../src/machines/process-identity.ts'
@@ -54,7 +54,7 @@ export async function openRoom() {
       },
       /** Processes and control group of the machine that are still there. */
       async remains(): Promise<string[]> {
-        const group = `/sys/fs/cgroup/unified/vivarium/${id}`
+        const group = `/sys/fs/cgroup/unified/vivarium/${basename(runDir)}/${id}`
         const running = (await processesOf(uid)).filter(({ zombie }) => !zombie)
         const left = running.map(({ pid }) => `process ${pid}`)
         return [...left, ...[group, group.replace('/unified', '')].filter((path) => existsSync(path))]

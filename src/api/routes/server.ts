@@ -2,6 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi'
 import { VivariumError } from '../../contracts/errors.ts'
 import { Health, Ready, UsageQuery } from '../../contracts/server.ts'
 import { usageCsv } from '../../contracts/usage-csv.ts'
+import { requireOwner } from '../edge/auth.ts'
 import { renderMetrics } from '../metrics.ts'
 import { answers, bytes, newRouter, problems, schemas } from '../router.ts'
 import type { ApiOptions, ApiServices } from '../types.ts'
@@ -34,6 +35,14 @@ const version = createRoute({
   path: '/version',
   summary: 'This program and each engine found',
   responses: { 200: answers(schemas.version, 'Versions'), ...problems },
+})
+
+const leaks = createRoute({
+  method: 'get',
+  path: '/leaks',
+  summary:
+    'What was made on this host and nobody owns any more (owner); it is removed when it is still there a minute later',
+  responses: { 200: answers(schemas.leakList, 'Leaks; mostly none'), ...problems },
 })
 
 const usage = createRoute({
@@ -75,9 +84,11 @@ export function metricsRoutes(services: ApiServices, options: ApiOptions) {
   return router
 }
 
-export function serverRoutes({ identity, usage: report, version: versionInfo }: ApiServices) {
+export function serverRoutes({ identity, usage: report, version: versionInfo, leaks: findLeaks }: ApiServices) {
   const router = newRouter()
+  router.use('/leaks', requireOwner(identity))
   router.openapi(version, async (c) => c.json(await versionInfo(), 200))
+  router.openapi(leaks, async (c) => c.json({ items: await findLeaks() }, 200))
   router.openapi(usage, async (c) => {
     const { by, split, since, task, limit, format = formatOf(c.req.header('accept')) } = c.req.valid('query')
     const user = c.get('user')

@@ -121,6 +121,7 @@ export function fakeServices() {
     assets: { read: (name) => (web[name] === undefined ? undefined : Buffer.from(web[name])) },
     mcp: async () => new Response('{}'),
     version: async () => ({ version: '0.0.0', node: process.version, claudeCode: null, engines: [] }),
+    leaks: async () => [{ kind: 'file', what: '/x', why: 'test', since: new Date(0).toISOString() }],
     notReady: async () => undefined,
     gauges: () => [{ name: 'vivarium_machines', help: 'Machines.', value: 2, labels: { state: 'ready' } }],
     onError: (error) => errors.push(error),

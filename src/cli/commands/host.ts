@@ -26,7 +26,7 @@ export function registerHost(program: Command, io: Io, exitWith: (code: number) 
     .command('doctor')
     .description('Say what this host has, what it lacks, and which engine will be used.')
     .option('--json', 'print JSON')
-    .option('--fix', 'install what is missing and build the guest image')
+    .option('--fix', 'install what is missing, build the guest image, remove what nobody owns any more')
     .action(async (options: { json?: true; fix?: true }) => {
       const { doctor } = host()
       if (options.fix === true) {

@@ -33,7 +33,6 @@ export class InheritedFiles {
 }
 
 export interface LaunchOptions {
-  id: string
   program: string
   args: string[]
   files: readonly InheritedFile[]
@@ -96,7 +95,7 @@ export async function launch(options: LaunchOptions): Promise<Launched> {
       `${options.program} ended at once: ${how}${await readLog(options.logPath)}`,
     )
   }
-  const group = await machineGroup(options.id)
+  const group = await machineGroup(options.runDir)
   await group.add(identity.pid)
   return { identity, ended: ended.then(async (how) => `${how}${await readLog(options.logPath)}`) }
 }

@@ -3,6 +3,7 @@ import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { release } from 'node:os'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { passingName } from '../../files/owner.ts'
 
 /** A failure may have been bad luck, e.g. a host under load: it is tried again after this time. */
 const FAILURE_HOURS = 24
@@ -43,7 +44,7 @@ export class ProbeMemory {
   async remember(subject: ProbeSubject, outcome: ProbeOutcome, now = new Date()): Promise<void> {
     const path = await this.#path(subject)
     await mkdir(this.#folder, { recursive: true })
-    const fresh = `${path}.${process.pid}`
+    const fresh = await passingName(path)
     await writeFile(fresh, JSON.stringify({ ...outcome, at: now.toISOString() }))
     await rename(fresh, path)
   }

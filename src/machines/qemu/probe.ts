@@ -1,7 +1,7 @@
-import { randomBytes } from 'node:crypto'
 import { chown, mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { toVivariumError } from '../../contracts/errors.ts'
+import { ownTag } from '../../files/owner.ts'
 import type { GuestImage } from '../../images/types.ts'
 import { lastLines } from '../console-text.ts'
 import { makeReachable, removeIfEmpty } from '../folders.ts'
@@ -32,7 +32,7 @@ export interface BootProbeOptions {
  */
 export async function bootProbe(options: BootProbeOptions, signal: AbortSignal | undefined): Promise<ProbeOutcome> {
   await using cleanup = new AsyncDisposableStack()
-  const id = `probe-${randomBytes(4).toString('hex')}`
+  const id = `probe-${await ownTag()}`
   const runDir = join(options.runDir, id)
   const logPath = join(options.runDir, `${id}.log`)
   const uid = (await canLeaseUids()) ? await leaseUid(new Set()) : undefined

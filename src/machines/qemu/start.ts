@@ -72,7 +72,6 @@ export async function startQemu(
   const args = qemuArgs(describe(options, files))
   const incoming = state && { ...state, ...incomingState(options.qemu.version.number, files.add(state.path)) }
   const { identity, ended } = await launch({
-    id,
     runDir,
     uid,
     gid,
@@ -85,7 +84,7 @@ export async function startQemu(
     files: files.list,
   })
   await using cleanup = new AsyncDisposableStack()
-  cleanup.defer(() => killMachineProcesses({ id, identity, uid }))
+  cleanup.defer(() => killMachineProcesses({ id, runDir, identity, uid }))
   const ready = until(ended, options, signal, async (stop) => {
     const qmp = await Qmp.connect(join(runDir, SOCKETS.monitor), stop)
     if (incoming !== null) await migrate(qmp, 'in', incoming, stop)

@@ -2,7 +2,8 @@ import { createHash, randomBytes } from 'node:crypto'
 import { lstat, mkdir, readdir, readFile, rename, rm, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { publish } from '../../files/atomic.ts'
-import { identify, isRunning } from '../process-identity.ts'
+import { abandonedIn, ownTag } from '../../files/owner.ts'
+import type { FoundLeak } from '../../reaper/types.ts'
 import { fingerprints, Manifest, MANIFEST_FILE } from './manifest.ts'
 
 /** A template on the disk. */
@@ -46,8 +47,7 @@ export class TemplateStore {
   /** A folder to build in, which does not exist yet; on the same file system, so that it can be renamed. */
   async buildFolder(): Promise<string> {
     await mkdir(this.#folder, { recursive: true, mode: 0o700 })
-    const self = await identify(process.pid)
-    return join(this.#folder, `${BUILDING}${process.pid}.${self?.startTime ?? 0}.${randomBytes(4).toString('hex')}`)
+    return join(this.#folder, `${BUILDING}${await ownTag()}`)
   }
 
   /** Makes a finished build folder a template, and removes those of the same key: returns it, and their folders. */
@@ -114,15 +114,17 @@ export class TemplateStore {
     return removed
   }
 
-  /** Removes what builders that are gone have left, and what was not removed to its end. */
-  async removeLeftovers(): Promise<void> {
-    for (const name of await readdir(this.#folder).catch(() => [])) {
-      const path = join(this.#folder, name)
-      if (name.startsWith(REMOVING)) await discardFolder(path)
-      if (!name.startsWith(BUILDING)) continue
-      const [pid = 0, startTime = 0] = name.slice(BUILDING.length).split('.').map(Number)
-      if (!(await isRunning({ pid, startTime }))) await discardFolder(path)
+  /** What builders that are gone have left, and what was not removed to its end. */
+  async leftovers(): Promise<FoundLeak[]> {
+    const removed = (await readdir(this.#folder).catch(() => [])).filter((name) => name.startsWith(REMOVING))
+    const built = await abandonedIn(this.#folder, BUILDING)
+    const leak = (path: string, why: string): FoundLeak => {
+      return { kind: 'folder', what: path, why, remove: () => rm(path, { recursive: true, force: true }) }
     }
+    return [
+      ...removed.map((name) => leak(join(this.#folder, name), 'a template that was removed, though not to its end')),
+      ...built.map((path) => leak(path, 'a template whose builder is gone')),
+    ]
   }
 
   /** Those with this key, the newest first. */

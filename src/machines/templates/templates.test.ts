@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { REQUEST, setUpMachines } from '../../../test/machines/fakes.ts'
 import { createMachines } from '../machines.ts'
-import { identify } from '../process-identity.ts'
+import { ownTag } from '../../files/owner.ts'
 
 const SHAPE = { memoryMib: 512, vcpus: 1 }
 const PLAIN = { ...SHAPE, name: 'default', rebuild: false }
@@ -153,15 +153,15 @@ test('the disk budget costs the longest unused template its place, never the one
   expect(await poor.machines.templates.list()).toHaveLength(1)
 })
 
-test('what dead builders have left is removed at the next start, what living ones build is not', async () => {
+test('what dead builders have left is removed by the next, what living ones build is not', async () => {
   await using set = await setUpMachines({}, { templates: {} })
   const folder = join(set.folder, 'templates')
-  const dead = `.new-${process.pid}.1.00000000`
-  const { startTime } = (await identify(process.pid)) ?? {}
-  const living = `.new-${process.pid}.${startTime}.00000000`
+  const [namespace, pid, , random] = (await ownTag()).split('-')
+  const dead = `.new-${[namespace, pid, '1', random].join('-')}`
+  const living = `.new-${await ownTag()}`
   for (const name of [dead, living, '.old-000000000000']) await mkdir(join(folder, name), { recursive: true })
-  await set.machines.reconcile()
-  expect(await stored(set)).toEqual([living])
+  await set.machines.templates.build(PLAIN)
+  expect((await stored(set)).filter((name) => name.startsWith('.'))).toEqual([living])
 })
 
 test('a template from which no machine comes up is replaced by a boot, and removed at the second time', async () => {

@@ -153,11 +153,6 @@ export class TemplateService implements Templates, AsyncDisposable {
     return current !== undefined && current.folder !== folder
   }
 
-  /** Removes what orchestrators that were killed have left. */
-  removeLeftovers(): Promise<void> {
-    return this.#store.removeLeftovers()
-  }
-
   /** Ends builds that are under way. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closing = new VivariumError('shutting_down', 'The server is shutting down.')
@@ -224,7 +219,7 @@ export class TemplateService implements Templates, AsyncDisposable {
       using _lock = await lockFile(join(settings.folder, 'build.lock'), lock)
       const byAnother = rebuild ? undefined : await this.#usable(key)
       if (byAnother !== undefined) return byAnother
-      await this.#store.removeLeftovers()
+      for (const { remove } of await this.#store.leftovers()) await remove()
       await this.#limit(undefined)
       log.info({ ...facts, reason }, 'building a template')
       await bake({ folder, memoryMib, vcpus, memory, warm: settings.warm[name], exclude, progress, signal })

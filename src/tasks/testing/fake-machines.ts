@@ -73,6 +73,7 @@ export class FakeMachines implements Machines {
   get = (id: string) => (this.alive.has(id) ? this.#machine(id) : undefined)
   list = () => [...this.others, ...[...this.alive.values()].map(({ info }) => info)]
   reconcile = async () => []
+  leaks = async () => []
 
   find = (id: string) => this.get(id)
   networkOf = () => undefined
