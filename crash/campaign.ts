@@ -14,18 +14,13 @@ import { findEndpoint } from '../src/server/endpoint.ts'
 import { CRASH_POINTS, type CrashPoint } from '../src/telemetry/crash-points.ts'
 import { checkRunning, checkStopped, endings, type Expectation, type ModelAnswer, type Premises } from './checker.ts'
 import { Load } from './load.ts'
+import { MACHINE_POINTS } from './machine-steps.ts'
 import { seeded, type Random } from './random.ts'
 
 const ORCHESTRATOR = fileURLToPath(new URL('orchestrator.ts', import.meta.url))
 
-/** Points that machines which are processes never come by. */
-const NEEDS_VM = new Set<CrashPoint>([
-  'suspend saved',
-  'suspend recorded',
-  'resume taken',
-  'template saved',
-  'template placed',
-])
+/** Points that machines which are processes come by, too. */
+const POINTS = CRASH_POINTS.filter((point) => !MACHINE_POINTS.some((other) => other === point))
 
 /** For an orchestrator to come by the point at which it is to be killed; after that it is killed wherever it is. */
 const POINT_MS = 15_000
@@ -129,6 +124,8 @@ async function environment(home: string, model: ScriptedModel): Promise<Record<s
     PATH: process.env['PATH'] ?? '',
     HOME: home,
     NO_COLOR: '1',
+    // Most of a start is the reading of sources.
+    NODE_COMPILE_CACHE: join(home, 'cache', 'node'),
     ANTHROPIC_API_KEY: 'sk-ant-crash-test',
     VIVARIUM_HOME: home,
     VIVARIUM_CACHE: join(home, 'cache'),
@@ -153,9 +150,8 @@ async function freePort(): Promise<number> {
 
 /** Every point in turn, and every third time a moment between the process's first and its fourth second. */
 function choose(random: Random, n: number): Plan {
-  const points = CRASH_POINTS.filter((point) => !NEEDS_VM.has(point))
   if (n % 3 === 0) return { afterMs: random.int(50, 4000) }
-  const at = points[(n - Math.floor(n / 3) - 1) % points.length]
+  const at = POINTS[(n - Math.floor(n / 3) - 1) % POINTS.length]
   if (at === undefined) throw new RangeError('there are no points')
   return { at, pass: random.pick([1, 1, 2, 3, 5]) * (at === 'events stored' ? 7 : 1) }
 }

@@ -1,6 +1,7 @@
 import { addTokens, NO_TOKENS, type TokenUsage } from '../contracts/usage.ts'
 import type { Database } from '../store/database.ts'
 import { storing } from '../store/failures.ts'
+import { crashPoint } from '../telemetry/crash-points.ts'
 import type { Logger } from '../telemetry/types.ts'
 import type { Budgets, Payer, Refusal } from './budgets.ts'
 import type { Charge } from './charge.ts'
@@ -77,6 +78,7 @@ export class Ledger {
       maxTokens: maxTokens === undefined ? null : Math.min(Math.ceil(maxTokens), Number.MAX_SAFE_INTEGER),
       ...progressOf(charge),
     })
+    crashPoint('model request journaled')
   }
 
   /** More has been seen of a request's answer. */
@@ -176,6 +178,7 @@ export class Ledger {
   async #store({ id, attribution }: Charge, usage: ModelUsage | undefined, at: Date): Promise<void> {
     try {
       await this.#journal.end(id, usage && recordOf(usage, { ...this.#context, ...attribution, at }))
+      crashPoint('model request recorded')
     } catch (error) {
       // Failing the task would not bring the record back. Whatever can be told of it is in the journal, for the next start.
       return this.#log.error({ err: error, ...usage }, 'A model request was counted, but could not be stored')

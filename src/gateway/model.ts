@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2'
 import { pipeline } from 'node:stream/promises'
 import { VivariumError } from '../contracts/errors.ts'
+import { crashPoint } from '../telemetry/crash-points.ts'
 import { answerApiError, endStream } from './answer.ts'
 import { attributionOf } from './attribution.ts'
 import { Charge } from './charge.ts'
@@ -146,7 +147,10 @@ export class ModelUpstream {
     request: GuestRequest,
     { credential, charge, patience }: { credential: Credential | undefined; charge: Charge; patience: Patience },
   ): Promise<IncomingMessage> {
-    const outgoing = this.#endpoint.request(request, credential).once('finish', () => charge.sent())
+    const outgoing = this.#endpoint.request(request, credential).once('finish', () => {
+      charge.sent()
+      crashPoint('model request sent')
+    })
     patience.over.addEventListener('abort', () => outgoing.destroy(), { once: true })
     const check = atMost(MAX_MODEL_BODY_BYTES)
     const body = holdEnd(
@@ -182,6 +186,7 @@ export class ModelUpstream {
         onEnd: () => ledger.finish(charge),
       })
       await pipeline(response, answer, { signal: patience.over })
+      crashPoint('model request answered')
       if (!hasLeft(stream)) endStream(stream)
     } finally {
       if (meter.error !== undefined) this.#options.context.onModelError?.({ status: 200, ...meter.error })

@@ -25,6 +25,10 @@ export const CRASH_POINTS = [
   'resume taken',
   'template saved',
   'template placed',
+  'model request journaled',
+  'model request sent',
+  'model request answered',
+  'model request recorded',
 ] as const
 export type CrashPoint = (typeof CRASH_POINTS)[number]
 
@@ -35,7 +39,7 @@ const ARMED = process.env['VIVARIUM_TEST_CRASH_AT']
  * A step of which the crash suite makes sure that a kill right after it loses nothing. Does nothing unless the environment names
  * it in `VIVARIUM_TEST_CRASH_AT`: then this process kills itself, as nobody can catch.
  */
-export const crashPoint: (name: CrashPoint) => void = ARMED === undefined ? () => {} : armed(ARMED)
+export const crashPoint: (name: CrashPoint) => void = ARMED ? armed(ARMED) : () => {}
 
 function armed(setting: string): (name: CrashPoint) => void {
   const [name, times = '1'] = setting.split(':')

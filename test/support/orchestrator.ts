@@ -27,8 +27,8 @@ export interface TestOrchestrator extends AsyncDisposable {
   /** Environment in which `vivarium` commands find this orchestrator. */
   env: Record<string, string>
   process: ChildProcess
-  /** Ends the orchestrator by a signal and starts it again on the same data folder: another url, and another client. */
-  restart(signal?: NodeJS.Signals): Promise<void>
+  /** Ends the orchestrator by a signal and starts it again on the same data folder: another url, another client, and `env` on top of its environment. */
+  restart(signal?: NodeJS.Signals, env?: Record<string, string>): Promise<void>
   /** Runs a command of the program to its end. */
   cli(
     args: string[],
@@ -93,9 +93,9 @@ export async function startOrchestrator(options: TestOptions): Promise<TestOrche
   const program = options.program ?? [process.execPath, MAIN]
   const { config } = loadConfig({}, undefined, env)
   let log = ''
-  const start = () => {
+  const start = (more: Record<string, string> = {}) => {
     const child = spawn(program[0] ?? '', [...program.slice(1), 'serve'], {
-      env: { ANTHROPIC_API_KEY: TEST_KEY, ...env },
+      env: { ANTHROPIC_API_KEY: TEST_KEY, ...env, ...more },
       stdio: ['ignore', 'ignore', 'pipe'],
     })
     child.stderr?.setEncoding('utf8').on('data', (text: string) => (log = (log + text).slice(-100_000)))
@@ -127,9 +127,9 @@ export async function startOrchestrator(options: TestOptions): Promise<TestOrche
     home,
     runDir: config.runDir,
     env,
-    async restart(signal = 'SIGTERM') {
+    async restart(signal = 'SIGTERM', more = {}) {
       await stop(child, signal)
-      child = start()
+      child = start(more)
       endpoint = await waitForEndpoint(home, child, () => log)
       client = connect()
     },
