@@ -112,6 +112,10 @@ export async function campaign({ seed, kills, say }: CampaignOptions): Promise<C
   await untilAnnounced(orchestrator, home)
   await load.finish(FINISH_MS).catch((error: Error) => judge('at the end', [error.message]))
   await stopInOrder(orchestrator)
+  // What belongs to nobody is removed at the next start.
+  orchestrator = startOrchestrator(env, home)
+  await untilAnnounced(orchestrator, home)
+  await stopInOrder(orchestrator)
   judge('at the end', [...load.violations, ...checkStopped(premises, expectations(load), answersOf(model))])
   const report = { violations, kills: killed, endings: endings(premises), accepted: load.accepted.length, home }
   if (violations.length === 0)

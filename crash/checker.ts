@@ -69,11 +69,13 @@ export function checkStopped(
   const tasks = new Map(taskRows(database).map((row) => [row.id, row]))
   return [
     ...checkRunning(premises, expected),
-    ...[...tasks.values()].filter(({ status }) => !FINAL.has(status)).map(({ id, status }) => `${id} is ${status}.`),
-    ...expected.flatMap((task) => {
-      const row = tasks.get(task.id)
-      return row?.status === 'succeeded' ? checkOutput(premises, database, task) : []
-    }),
+    // No machine was ever lost, and nobody asked a task to stop.
+    ...[...tasks.values()]
+      .filter(({ status }) => status !== 'succeeded')
+      .map(({ id, status, error_json }) => `${id} is ${status}: ${error_json}.`),
+    ...expected
+      .filter(({ id }) => tasks.get(id)?.status === 'succeeded')
+      .flatMap((task) => checkOutput(premises, database, task)),
     ...expected.flatMap((task) => checkUsage(database, task, tasks.get(task.id), answers)),
     ...checkFiles(premises, database),
     ...checkLeftovers(premises, database),
@@ -253,9 +255,11 @@ function filesBelow(root: string, folder: string): string[] {
 
 /** Nothing of any machine is there, and no file that was on its way somewhere else. */
 function checkLeftovers({ home, runDir }: Premises, database: DatabaseSync): string[] {
-  const machines = database.prepare('SELECT id FROM machines').all()
   return [
-    ...machines.map((row) => `The machine ${row['id']} is still in the journal.`),
+    ...['machines', 'runs', 'checkpoints', 'model_requests'].flatMap((table) => {
+      const rows = database.prepare(`SELECT * FROM ${table}`).all()
+      return rows.map((row) => `The table ${table} still has ${JSON.stringify(row).slice(0, 200)}.`)
+    }),
     ...namesIn(runDir).map((name) => `${name} is left in the run folder.`),
     ...namesIn(join(home, 'machines')).map((name) => `The disk of ${name} is left.`),
     ...namesIn(home)

@@ -20,6 +20,7 @@ export const MACHINE_POINTS = [
   'template placed',
   'suspend saved',
   'suspend recorded',
+  'resume journaled',
   'resume taken',
 ] as const satisfies CrashPoint[]
 

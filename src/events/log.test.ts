@@ -233,6 +233,18 @@ test('what a killed orchestrator had staged is removed at start', async () => {
   expect(await readdir(join(payloadDir(), 'staging'))).toEqual([])
 })
 
+test('what a killed orchestrator had placed behind the end of a log is removed before the log goes on', async () => {
+  const taskId = newId('t')
+  {
+    await using log = await open()
+    await log.append(taskId, [text('x'.repeat(100_000))])
+  }
+  await writeFile(join(payloadDir(), taskId, '2.json'), '{"text":"never stored"}')
+  await using log = await open()
+  expect(await log.append(taskId, [text('two')])).toBe(2)
+  expect(await readdir(join(payloadDir(), taskId))).toEqual(['1.json'])
+})
+
 test('reading one page of huge events stays within a bound', async () => {
   await using log = await open()
   const taskId = newId('t')

@@ -1,4 +1,4 @@
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
+import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { TaskId } from '../contracts/ids.ts'
 import { VivariumError } from '../contracts/errors.ts'
@@ -17,6 +17,8 @@ export interface Payloads {
   read(taskId: string, seq: number): Promise<string>
   remove(taskId: string, seq: number): Promise<void>
   removeAll(taskId: string): Promise<void>
+  /** Removes what was placed behind `seq`, by a process that was killed before the events were stored. */
+  removeBehind(taskId: string, seq: number): Promise<void>
 }
 
 /** Opens the folder and removes what a killed orchestrator had staged but not placed. */
@@ -56,6 +58,11 @@ export async function openPayloads(dir: string): Promise<Payloads> {
     read: (taskId, seq) => readFile(file(taskId, seq), 'utf8'),
     remove: (taskId, seq) => rm(file(taskId, seq), { force: true }),
     removeAll: (taskId) => rm(folder(taskId), { recursive: true, force: true }),
+    async removeBehind(taskId, seq) {
+      const names = await readdir(folder(taskId)).catch(() => []) // most tasks have none
+      for (const name of names)
+        if (Number.parseInt(name, 10) > seq) await rm(join(folder(taskId), name), { force: true })
+    },
   }
 }
 

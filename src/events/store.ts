@@ -18,6 +18,7 @@ export type StoredCheckpoints = ReadonlyMap<string, string | null>
 
 /** The log's rows and what is kept beside them. Knows nothing of readers and their waiting. */
 export interface EventStore {
+  /** Also clears away what a killed process left behind the end. */
   position(taskId: string): Promise<LogPosition>
   /** The `usage` events, in order. */
   usage(taskId: string): Promise<UsageEvent[]>
@@ -75,6 +76,7 @@ export function createEventStore(database: Database, payloads: Payloads): EventS
     position: (taskId) =>
       storing(`The events of ${taskId} can't be read`, async () => {
         const last = await newest(taskId)
+        await payloads.removeBehind(taskId, last?.seq ?? 0)
         return { lastSeq: last?.seq ?? 0, finalSeq: (await asEnding(taskId, last))?.seq }
       }),
     usage: (taskId) =>

@@ -140,7 +140,10 @@ function restorer(context: StartContext, housing: Housing): HousedMachineParts['
   return async (signal) => {
     const { dependsOn, ...parts } = await currentParts(context, signal)
     const spec = housing.spec({ ...parts, memory: 'anonymous' })
-    const started = (identity: ProcessIdentity) => housing.started(identity)
+    const started = async (identity: ProcessIdentity) => {
+      await housing.started(identity)
+      crashPoint('resume journaled')
+    }
     if (!(await isSaved(housing.folders.diskDir))) return engine.reboot(spec, started, signal)
     refuseChange(`Machine ${housing.id}`, housing.dependsOn, dependsOn)
     const saved: SavedMachine = { folder: housing.folders.diskDir, disk: 'own' }

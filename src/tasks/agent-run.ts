@@ -2,6 +2,7 @@ import type { Agent, AgentJob, AgentOutcome, AgentParser } from '../agents/types
 import { toVivariumError } from '../contracts/errors.ts'
 import type { NewEvent } from '../contracts/event.ts'
 import type { ExecExit, ExecOutput, GuestLink, OutputAcks } from '../link/types.ts'
+import { crashPoint } from '../telemetry/crash-points.ts'
 import { BEGINNING, OutputCursor, type OutputPosition } from './output-cursor.ts'
 import type { Recorder } from './recorder.ts'
 import type { RunClock } from './run-clock.ts'
@@ -91,6 +92,7 @@ export async function runAgent(options: AgentRunOptions): Promise<AgentEnd> {
   cleanup.use(clock.timer(leftMs, () => stop.stop('timed_out', overdue)))
   try {
     if (!options.isStarted) await link.start(run.id, agent.spec(job), stop.signal)
+    crashPoint('run started')
     void run.feed(agent.input(job))
     await run.read()
   } catch (error) {
@@ -173,11 +175,15 @@ class AgentProcess implements Disposable {
     const { pieces, acks } = link.keptOutput(this.id, from, this.#giveUp.signal)
     this.#acks = acks
     // Only what is in the log may be forgotten: until then another orchestrator would have to read it.
-    recorder.onStored = (stored) => acks.taken((stored as RunCheckpoint).position.from)
+    recorder.onStored = (stored) => {
+      crashPoint('checkpoint stored')
+      acks.taken((stored as RunCheckpoint).position.from)
+    }
     try {
       for await (const piece of pieces) {
         if (piece.kind !== 'exit') await this.#record(piece)
         else {
+          crashPoint('exit seen')
           this.exit = piece.exit
           this.#exitAt = piece.next
         }

@@ -376,6 +376,7 @@ export class Lifecycle implements AsyncDisposable {
     await this.#attempt(id, 'store its status', () =>
       store.update(id, { status, finishedAt: new Date().toISOString() }),
     )
+    crashPoint('status stored')
     await this.#attempt(id, 'clear away what it needed', () => this.#clearAway(active))
     this.#letGo(active)
     log.info({ taskId: id, status, code: failure?.code }, 'task ended')

@@ -145,6 +145,7 @@ class TaskRun {
     const execId = waiting?.execId ?? newId('x')
     const start = { sessionId, resumes, credentialKind }
     await journal.begin(id, { machineId: machine.id, execId, start, keepUntil, clock: this.#clockReading() })
+    crashPoint('run journaled')
     return job
   }
 
@@ -187,6 +188,7 @@ class TaskRun {
     const ending = judge(end, place.session.totals(), this.#egress.modelError)
     await this.#recorder.flush()
     await journal.setEnding(id, ending)
+    crashPoint('run ended')
     end.forget()
     return ending
   }
