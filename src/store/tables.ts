@@ -126,6 +126,8 @@ export interface RunsTable {
   wakeAt: string | null
   /** How the agent ended, once it has: an Ending. */
   endingJson: string | null
+  /** 1 when all that it has left was brought back. */
+  collected: Generated<number>
 }
 
 /** The journal: every machine is written here before anything of it exists, and removed when nothing is left. */

@@ -147,7 +147,7 @@ export class Lifecycle implements AsyncDisposable {
     }
     await this.#tellUsage(id)
     const machine = machines.find(journaled.machineId)
-    if (machine === undefined) return this.#interrupt(task, journaled)
+    if (machine === undefined) return this.#endWithout(task, journaled)
     this.#activate(task).takenUp = { journaled, machine, status, phases: task.phases }
     this.#scheduler.adopt({ ...queuedTask(task), takesOver: undefined })
   }
@@ -175,9 +175,13 @@ export class Lifecycle implements AsyncDisposable {
     await machines.rejoin(machineId, { egress: (socket) => session.accept(socket) })
   }
 
-  /** Ends a task whose machine is gone with all that was in it, or starts it again; how its agent had ended may be known. */
-  async #interrupt(task: UnfinishedTask, { ending }: JournaledRun): Promise<void> {
+  /**
+   * Ends a task whose machine is gone: as its agent had ended, where all that was in the machine was brought back before; else as interrupted,
+   * or starts it again.
+   */
+  async #endWithout(task: UnfinishedTask, { ending, isCollected }: JournaledRun): Promise<void> {
     const active = this.#activate(task)
+    if (ending !== undefined && isCollected) return this.#conclude(active, ending)
     active.stop.stop('interrupted', 'The server was stopped while the task ran, and its machine is gone.')
     const waiting = await this.#finish(active, { ...ending, ...stopped(active.stop) }, true)
     if (waiting !== undefined) this.#scheduler.enqueue(queuedTask(active), waiting)

@@ -168,6 +168,57 @@ test('a task whose machine died meanwhile is interrupted, with what its disk hol
   expect(current().machines.calls).toContain(`resume ${task.vmId}`)
 })
 
+test('a task of which all was brought back ends as its agent did, whatever is left of its machine', async () => {
+  for (const isLeft of [false, true]) {
+    const task = await running()
+    const before = current()
+    const entry = before.machines.alive.get(task.vmId)
+    const destroyed = Promise.withResolvers<void>()
+    before.machines.watch((info) => {
+      if (info.state !== 'gone') return
+      before.events.isKilled = true
+      destroyed.resolve()
+    })
+    task.process.end()
+    await destroyed.promise
+    if (isLeft && entry !== undefined) {
+      before.machines.alive.set(task.vmId, entry)
+      before.machines.crashed.set(task.vmId, 'killed by SIGKILL')
+    }
+    task.guest.write('late.txt', 'not asked for any more')
+    await restart()
+    expect(await task.done()).toMatchObject({ status: 'succeeded', error: null, files: [{ path: 'kept.txt' }] })
+    expect(task.statuses().filter((status) => status === 'succeeded')).toHaveLength(1)
+    expect(current().machines.calls).not.toContain(`resume ${task.vmId}`)
+  }
+})
+
+test('the files of a machine that died after its agent had ended are read from its disk, and the task ends as the agent did', async () => {
+  const task = await running()
+  const asked = Promise.withResolvers<void>()
+  task.guest.onChanges = () => {
+    asked.resolve()
+    return new Promise(() => {})
+  }
+  task.process.end({ code: 3 })
+  await asked.promise
+  task.guest.onChanges = async () => {}
+  current().machines.crashed.set(task.vmId, 'killed by SIGKILL')
+  await restart()
+  expect(await task.done()).toMatchObject({ status: 'failed', exitCode: 3, files: [{ path: 'kept.txt' }] })
+  expect(current().machines.calls).toContain(`resume ${task.vmId}`)
+})
+
+test('what a killed orchestrator left in the journal of a task that is final goes at the next start', async () => {
+  const task = await running()
+  const run = await database.selectFrom('runs').selectAll().executeTakeFirstOrThrow()
+  task.process.end()
+  await task.done()
+  await database.insertInto('runs').values(run).execute()
+  await restart()
+  expect(await database.selectFrom('runs').selectAll().execute()).toEqual([])
+})
+
 test('a task whose end is in its log has come to that end', async () => {
   const task = await running()
   task.process.end()

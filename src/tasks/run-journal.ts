@@ -1,4 +1,5 @@
 import type { AgentStart } from '../agents/types.ts'
+import { FINAL_STATUSES } from '../contracts/task.ts'
 import type { Database } from '../store/database.ts'
 import type { Ending } from './verdict.ts'
 
@@ -23,6 +24,8 @@ export interface JournaledRun {
   wakeAt: Date | null
   /** How its agent ended; undefined until it has. */
   ending: Ending | undefined
+  /** Whether all that it has left was brought back. */
+  isCollected: boolean
 }
 
 /**
@@ -36,7 +39,7 @@ export class RunJournal {
     this.#database = database
   }
 
-  async begin(taskId: string, run: Omit<JournaledRun, 'wakeAt' | 'ending'>): Promise<void> {
+  async begin(taskId: string, run: Omit<JournaledRun, 'wakeAt' | 'ending' | 'isCollected'>): Promise<void> {
     const { machineId, execId, start, keepUntil, clock } = run
     const row = {
       taskId,
@@ -67,10 +70,14 @@ export class RunJournal {
     await this.#database.updateTable('runs').set({ endingJson }).where('taskId', '=', taskId).execute()
   }
 
+  async setCollected(taskId: string): Promise<void> {
+    await this.#database.updateTable('runs').set({ collected: 1 }).where('taskId', '=', taskId).execute()
+  }
+
   async find(taskId: string): Promise<JournaledRun | undefined> {
     const row = await this.#database.selectFrom('runs').selectAll().where('taskId', '=', taskId).executeTakeFirst()
     if (row === undefined) return undefined
-    const { machineId, execId, startJson, keepUntil, ranMs, clockAt, wakeAt, endingJson } = row
+    const { machineId, execId, startJson, keepUntil, ranMs, clockAt, wakeAt, endingJson, collected } = row
     return {
       machineId,
       execId,
@@ -79,12 +86,22 @@ export class RunJournal {
       clock: { ranMs, clockAt: clockAt === null ? null : new Date(clockAt) },
       wakeAt: wakeAt === null ? null : new Date(wakeAt),
       ending: endingJson === null ? undefined : (JSON.parse(endingJson) as Ending),
+      isCollected: collected === 1,
     }
   }
 
   async machines(): Promise<string[]> {
     const rows = await this.#database.selectFrom('runs').select('machineId').execute()
     return rows.map(({ machineId }) => machineId)
+  }
+
+  /** Removes what is left of tasks that are final: their orchestrator was killed before it did. */
+  async removeEnded(): Promise<void> {
+    const unfinished = this.#database
+      .selectFrom('tasks')
+      .select('id')
+      .where('status', 'not in', [...FINAL_STATUSES])
+    await this.#database.deleteFrom('runs').where('taskId', 'not in', unfinished).execute()
   }
 
   async remove(taskId: string): Promise<void> {

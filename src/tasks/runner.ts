@@ -119,10 +119,15 @@ class TaskRun {
       this.#takenUp === undefined ? await this.#begin(place, origin) : this.#jobOf(this.#takenUp.journaled.start)
     try {
       const ending = this.#takenUp?.journaled.ending ?? (await this.#runToEnd(place, job))
-      await this.#wake(place.machine)
+      if (this.#takenUp?.journaled.isCollected === true) return ending
+      if (place.machine.crashed === undefined) await this.#wake(place.machine)
+      else await this.#revive(place.machine)
       await this.#board.enter('collecting')
       const conversation = this.#services.agents[request.agent].conversation?.(job.sessionId)
       await this.#phases.timed('collect', () => this.#collect(place.machine, conversation))
+      await this.#recorder.flush()
+      await this.#services.journal.setCollected(this.#run.id)
+      crashPoint('run collected')
       return ending
     } catch (error) {
       leaving.isLeft = error instanceof LeftRunning
@@ -164,7 +169,7 @@ class TaskRun {
     }
     await machines.rejoin(machine.id, { egress: (socket) => session.accept(socket), onChange })
     await this.#recorder.log('info', 'The server was restarted; the task goes on where it was')
-    if (machine.crashed !== undefined) {
+    if (machine.crashed !== undefined && journaled.ending === undefined) {
       const message = `The machine was lost while no server ran: ${machine.crashed}. What it had written is read from its disk.`
       this.#run.stop.stop('interrupted', message)
     } else if (machine.info().state === 'suspended' && wakeAt !== null) {
@@ -180,7 +185,6 @@ class TaskRun {
     if (place.machine.crashed !== undefined) {
       const ending = { ...(stop.reason ?? reasonOf(stop.signal.reason)), exitCode: null, result: null, turns: 0 }
       await journal.setEnding(id, ending)
-      await this.#revive(place.machine)
       return ending
     }
     await this.#board.enter('running')

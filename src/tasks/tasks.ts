@@ -195,6 +195,7 @@ class TaskService implements Tasks {
   async claims(): Promise<Claims> {
     const inUse = new Set<string>()
     const givenBack = new Map<string, string>()
+    await this.#journal.removeEnded()
     for (const task of await this.#store.unfinished()) {
       if (await this.#lifecycle.settle(task)) continue
       const run = await this.#journal.find(task.id)

@@ -24,6 +24,7 @@ export const CRASH_POINTS = [
   'blob placed',
   'results collected',
   'results recorded',
+  'run collected',
   'machine destroyed',
   'machine forgotten',
   'suspend saved',
