@@ -22,9 +22,10 @@ const ORCHESTRATOR = fileURLToPath(new URL('orchestrator.ts', import.meta.url))
 /** Points that machines which are processes come by, too. */
 const POINTS = CRASH_POINTS.filter((point) => !MACHINE_POINTS.some((other) => other === point))
 
-/** For an orchestrator to come by the point at which it is to be killed; after that it is killed wherever it is. */
+/** For an orchestrator that is up to come by the point at which it is to be killed; after that it is killed wherever it is. */
 const POINT_MS = 15_000
-const START_MS = 60_000
+/** On a host that is busy with much else. */
+const START_MS = 120_000
 /** For the last tasks to end once nobody kills any more. */
 const FINISH_MS = 180_000
 const STOP_MS = 60_000
@@ -66,7 +67,7 @@ export interface CampaignReport {
 }
 
 /** When an orchestrator is to be killed. */
-type Plan = { at: CrashPoint; pass: number } | { afterMs: number }
+type Plan = { at: CrashPoint; pass: number } | { afterMs: number; since: 'its start' | 'it is up' }
 
 /**
  * Kills an orchestrator under load again and again, at points and moments that the seed determines, starts it again each time, and has the
@@ -97,7 +98,7 @@ export async function campaign({ seed, kills, say }: CampaignOptions): Promise<C
   for (let n = 1; n <= kills; n += 1) {
     const plan = choose(random, n)
     orchestrator = startOrchestrator(env, home, plan)
-    const where = await untilKilled(orchestrator, plan)
+    const where = await untilKilled(orchestrator, plan, home)
     if (where === undefined) {
       judge(`kill ${n}`, [
         `An orchestrator ended by itself, with ${orchestrator.exitCode}, instead of at ${inWords(plan)}.`,
@@ -152,16 +153,16 @@ async function freePort(): Promise<number> {
   return port
 }
 
-/** Every point in turn, and every third time a moment between the process's first and its fourth second. */
+/** Every point in turn, and every third time a moment: while it starts, or soon after. */
 function choose(random: Random, n: number): Plan {
-  if (n % 3 === 0) return { afterMs: random.int(50, 4000) }
+  if (n % 3 === 0) return { afterMs: random.int(50, 3000), since: random.pick(['its start', 'it is up', 'it is up']) }
   const at = POINTS[(n - Math.floor(n / 3) - 1) % POINTS.length]
   if (at === undefined) throw new RangeError('there are no points')
   return { at, pass: random.pick([1, 1, 2, 3, 5]) * (at === 'events stored' ? 7 : 1) }
 }
 
 function inWords(plan: Plan): string {
-  return 'at' in plan ? `"${plan.at}", pass ${plan.pass}` : `${plan.afterMs} ms`
+  return 'at' in plan ? `"${plan.at}", pass ${plan.pass}` : `${plan.afterMs} ms after ${plan.since}`
 }
 
 function startOrchestrator(env: Record<string, string>, home: string, plan?: Plan): ChildProcess {
@@ -175,10 +176,13 @@ function startOrchestrator(env: Record<string, string>, home: string, plan?: Pla
 }
 
 /** Kills it as planned; resolves with the point, or `anywhere` by the clock. Undefined where it ended by itself before. */
-async function untilKilled(child: ChildProcess, plan: Plan): Promise<string | undefined> {
-  const ms = 'at' in plan ? POINT_MS : plan.afterMs
-  const timer = setTimeout(() => child.kill('SIGKILL'), ms)
-  await once(child, 'exit')
+async function untilKilled(child: ChildProcess, plan: Plan, home: string): Promise<string | undefined> {
+  const dead = once(child, 'exit')
+  const isFromStart = 'since' in plan && plan.since === 'its start'
+  // One that does not come up is killed all the same, and its successor has to.
+  if (!isFromStart) await Promise.race([dead, untilAnnounced(child, home).catch(() => {})])
+  const timer = setTimeout(() => child.kill('SIGKILL'), 'at' in plan ? POINT_MS : plan.afterMs)
+  await dead
   clearTimeout(timer)
   if (child.signalCode !== 'SIGKILL') return undefined
   return 'at' in plan && !child.killed ? plan.at : 'anywhere'
@@ -187,7 +191,7 @@ async function untilKilled(child: ChildProcess, plan: Plan): Promise<string | un
 async function untilAnnounced(child: ChildProcess, home: string): Promise<void> {
   for (const deadline = Date.now() + START_MS; Date.now() < deadline; await sleep(50)) {
     if (findEndpoint(home)?.pid === child.pid) return
-    if (child.exitCode !== null) break
+    if (child.exitCode !== null || child.signalCode !== null) break
   }
   throw new Error(`The orchestrator did not start: see ${join(home, 'orchestrators.log')}.`)
 }
