@@ -20,12 +20,12 @@ export interface LockOptions {
  * however that ends: there is no stale lock to judge. Rejects with `code` after `timeoutMs`.
  */
 export async function lockFile(path: string, { code, timeoutMs, onWait, signal }: LockOptions): Promise<Disposable> {
-  const deadline = Date.now() + timeoutMs
+  const deadline = performance.now() + timeoutMs
   for (;;) {
     signal?.throwIfAborted()
     const lock = tryLock(path)
     if (lock !== undefined) return lock
-    if (Date.now() > deadline) {
+    if (performance.now() > deadline) {
       const minutes = Math.round(timeoutMs / 60_000)
       throw new VivariumError(code, `Another process has held ${path} for ${minutes} minutes: end it and try again.`)
     }

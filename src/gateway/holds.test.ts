@@ -99,3 +99,22 @@ test('a machine that ends while its requests are held ends at once', async () =>
   expect(await held).toBe('gone')
   expect(model.state.requests).toBe(1)
 })
+
+test('a clock that is set back does not hold an account for longer than it said', async () => {
+  vi.useFakeTimers({
+    toFake: ['setTimeout', 'clearTimeout', 'Date', 'performance'],
+    now: new Date('2026-11-22T12:00:00Z'),
+  })
+  await using stack = new AsyncDisposableStack()
+  stack.defer(() => void vi.useRealTimers())
+  const model = stack.use(await startLimited({ 'retry-after': '120' }, 529, 'overloaded_error'))
+  const { guest, holds } = stack.use(await openTestGateway(model.url)).machine()
+  const client = await guest()
+  await client.askModel(PROMPT)
+  vi.setSystemTime(new Date('2026-11-22T02:00:00Z'))
+  const waiting = client.askModel(PROMPT)
+  model.state.limited = false
+  await vi.advanceTimersByTimeAsync(150_000)
+  expect((await waiting).status).toBe(200)
+  expect(holds.at(-1)).toBeNull()
+})

@@ -9,6 +9,8 @@ const CHECK_MS = 30_000
 /** Accounts that take no requests for now. One account is one credential, whoever's machines use it. */
 export class Holds {
   readonly #holds = new Map<string, Hold>()
+  /** When each is over by the clock that only runs: one that was set back must not hold an account for hours. */
+  readonly #endsMs = new Map<string, number>()
   /** Emits an account's name when its hold has ended. */
   readonly #ended = new EventEmitter().setMaxListeners(0)
   readonly #now: () => Date
@@ -21,6 +23,7 @@ export class Holds {
   begin(account: string, hold: Hold): void {
     const isNew = !this.#holds.has(account)
     this.#holds.set(account, hold)
+    this.#endsMs.set(account, performance.now() + hold.until.getTime() - this.#now().getTime())
     if (isNew) this.#watch(account)
   }
 
@@ -30,7 +33,8 @@ export class Holds {
 
   find(account: string): Hold | undefined {
     const hold = this.#holds.get(account)
-    if (hold === undefined || hold.until > this.#now()) return hold
+    if (hold === undefined) return undefined
+    if (hold.until > this.#now() && performance.now() < (this.#endsMs.get(account) ?? 0)) return hold
     this.#holds.delete(account)
     this.#ended.emit(account)
     return undefined
@@ -46,7 +50,7 @@ export class Holds {
     const hold = this.find(account)
     if (hold === undefined) return
     const leftMs = hold.until.getTime() - this.#now().getTime()
-    setTimeout(() => this.#watch(account), Math.min(leftMs, CHECK_MS)).unref()
+    setTimeout(() => this.#watch(account), Math.max(0, Math.min(leftMs, CHECK_MS))).unref()
   }
 }
 

@@ -7,7 +7,7 @@ const HOUR_MS = 60 * 60_000
 let done: string[]
 let failing: boolean
 beforeEach(() => {
-  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] })
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date', 'performance'] })
   done = []
   failing = false
 })
@@ -80,5 +80,16 @@ test('times beyond what a timer can wait for are kept; idleness is not minded wh
   await vi.advanceTimersByTimeAsync(59 * 24 * HOUR_MS)
   expect(done).toEqual([])
   await vi.advanceTimersByTimeAsync(24 * HOUR_MS)
+  expect(done).toEqual(['destroy a'])
+})
+
+test("a kept machine is kept for as long as was promised, whatever the host's clock is set to", async () => {
+  using keeper = openKeeper(0)
+  keeper.keep('a', inMs(30 * HOUR_MS))
+  vi.setSystemTime(Date.now() + 5 * HOUR_MS)
+  await vi.advanceTimersByTimeAsync(29 * HOUR_MS)
+  vi.setSystemTime(Date.now() - 9 * HOUR_MS)
+  expect(done).toEqual([])
+  await vi.advanceTimersByTimeAsync(HOUR_MS)
   expect(done).toEqual(['destroy a'])
 })

@@ -12,7 +12,8 @@ export interface KeeperOptions {
 }
 
 interface Kept {
-  until: Date
+  /** By the clock that only runs: a machine is kept for as long as was promised, whatever becomes of the other. */
+  endsMs: number
   idle: NodeJS.Timeout | undefined
   end: NodeJS.Timeout | undefined
 }
@@ -32,7 +33,8 @@ export class Keeper implements Disposable {
 
   keep(id: string, until: Date): void {
     this.release(id)
-    this.#kept.set(id, { until, idle: undefined, end: undefined })
+    const endsMs = performance.now() + until.getTime() - Date.now()
+    this.#kept.set(id, { endsMs, idle: undefined, end: undefined })
     this.#awaitEnd(id)
     this.#awaitIdle(id)
   }
@@ -87,7 +89,7 @@ export class Keeper implements Disposable {
   #awaitEnd(id: string): void {
     const kept = this.#kept.get(id)
     if (kept === undefined) return
-    const left = kept.until.getTime() - Date.now()
+    const left = kept.endsMs - performance.now()
     const { destroy } = this.#options
     const next = left > MAX_TIMER_MS ? () => this.#awaitEnd(id) : () => void this.#attempt(id, destroy)
     kept.end = setTimeout(next, Math.max(0, Math.min(left, MAX_TIMER_MS))).unref()

@@ -25,12 +25,12 @@ export interface MachineProcesses {
  */
 export async function killMachineProcesses(machine: MachineProcesses): Promise<void> {
   const group = await machineGroup(machine.runDir)
-  const deadline = Date.now() + KILL_DEADLINE_MS
+  const deadline = performance.now() + KILL_DEADLINE_MS
   for (;;) {
     const found = await processesOfMachine(machine)
     const left = found.filter(({ zombie }) => !zombie)
     if (left.length === 0) return group.remove()
-    if (Date.now() > deadline)
+    if (performance.now() > deadline)
       throw new VivariumError('engine_failed', `Machine ${machine.id} can't be killed: process ${left[0]?.pid} stays.`)
     await group.kill()
     // Parents last: the sandbox's helper leaves by itself once it has heard of the VMM's end, so that no zombie stays.

@@ -7,6 +7,7 @@ import type { GuestLink } from '../link/types.ts'
 import type { FoundLeak } from '../reaper/types.ts'
 import type { Database } from '../store/database.ts'
 import type { Logger } from '../telemetry/types.ts'
+import { ClockKeeper } from './clock-keeper.ts'
 import { Entries, type Entry } from './entries.ts'
 import { removeIfEmpty } from './folders.ts'
 import type { LinkOptions } from './housing.ts'
@@ -81,6 +82,7 @@ class JournaledMachines implements Machines {
   readonly #templates: TemplateService | undefined
   readonly #starter: Starter
   readonly #keeper: Keeper
+  readonly #clockKeeper: ClockKeeper
   readonly #reviewer: NodeJS.Timeout
   #closing: VivariumError | undefined
   #engine: Promise<Engine> | undefined
@@ -106,6 +108,7 @@ class JournaledMachines implements Machines {
       destroy: (id) => this.evict(id, 'The machine was kept for as long as was asked for.'),
       log: options.log,
     })
+    this.#clockKeeper = new ClockKeeper({ machines: () => this.#running(), log: options.log })
     this.#reviewer = setInterval(() => void this.#review(), REVIEW_MS).unref()
   }
 
@@ -255,6 +258,7 @@ class JournaledMachines implements Machines {
     const closing = new VivariumError('shutting_down', 'The server is shutting down.')
     this.#closing = closing
     clearInterval(this.#reviewer)
+    this.#clockKeeper[Symbol.dispose]()
     this.#keeper[Symbol.dispose]()
     const closed = this.#entries.all().map((entry) => close(entry, closing, this.#options.atShutdown))
     this.#imaging.abort(closing)
@@ -317,6 +321,10 @@ class JournaledMachines implements Machines {
   #keepOn({ record }: Entry): void {
     const { id, keepUntil, state } = record.info()
     if (keepUntil !== null && state !== 'stopping' && state !== 'gone') this.#keeper.keep(id, new Date(keepUntil))
+  }
+
+  #running(): Machine[] {
+    return this.#entries.all().flatMap(({ record, machine }) => (record.state === 'ready' ? (machine ?? []) : []))
   }
 
   #forget(id: string): void {

@@ -10,6 +10,8 @@ export class Uploads {
   readonly #database: Database
   readonly #blobs: Blobs
   readonly #limits: { maxBytes: number; keepMs: number }
+  /** When each was first seen, by the clock that only runs: one that is set must not take away what was just sent. */
+  #firstSeen = new Map<string, number>()
 
   constructor(database: Database, blobs: Blobs, limits: { maxBytes: number; keepMs: number }) {
     this.#database = database
@@ -20,18 +22,28 @@ export class Uploads {
   /** Keeps a tar stream as it is; rejects with `too_large`. */
   async add(userId: string, tar: Readable): Promise<Upload> {
     const id = newId('w')
+    await using undo = new AsyncDisposableStack()
+    undo.defer(() => this.#blobs.removeAll(blobKeys.uploads(id)))
     const size = await this.#blobs.put(blobKeys.upload(id), tar, { maxBytes: this.#limits.maxBytes })
     await this.#database
       .insertInto('uploads')
       .values({ id, userId, size, createdAt: new Date().toISOString() })
       .execute()
+    undo.move()
+    this.#firstSeen.set(id, performance.now())
     return { id, size }
   }
 
-  /** Removes what no task took in time. */
+  /** Removes what no task took in time. What a previous orchestrator took has its time anew. */
   async sweep(): Promise<void> {
-    const before = new Date(Date.now() - this.#limits.keepMs).toISOString()
-    const stale = await this.#database.deleteFrom('uploads').where('createdAt', '<', before).returning('id').execute()
-    for (const { id } of stale) await this.#blobs.removeAll(blobKeys.uploads(id))
+    const now = performance.now()
+    const waiting = await this.#database.selectFrom('uploads').select('id').execute()
+    this.#firstSeen = new Map(waiting.map(({ id }) => [id, this.#firstSeen.get(id) ?? now]))
+    for (const [id, since] of this.#firstSeen) {
+      if (now - since <= this.#limits.keepMs) continue
+      // A task may take it this very moment: the row decides.
+      const { numDeletedRows } = await this.#database.deleteFrom('uploads').where('id', '=', id).executeTakeFirst()
+      if (numDeletedRows > 0n) await this.#blobs.removeAll(blobKeys.uploads(id))
+    }
   }
 }

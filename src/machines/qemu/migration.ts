@@ -58,7 +58,11 @@ export async function migrate(
 /** Ends what an unsuccessful `migrate` out has left under way, so that the machine can go on. Never rejects. */
 export async function cancelMigration(qmp: Qmp): Promise<void> {
   await qmp.execute('migrate_cancel').catch(() => {}) // QEMU is gone, and its migration with it
-  for (const deadline = Date.now() + CANCEL_DEADLINE_MS; Date.now() < deadline; await sleep(CANCEL_POLL_MS)) {
+  for (
+    const deadline = performance.now() + CANCEL_DEADLINE_MS;
+    performance.now() < deadline;
+    await sleep(CANCEL_POLL_MS)
+  ) {
     const status = (await queryMigration(qmp))?.status
     if (status === undefined || status === 'none' || OVER.has(status)) return
   }

@@ -17,9 +17,9 @@ const Chardevs = z.array(z.object({ label: z.string(), 'frontend-open': z.boolea
  * Rejects with `engine_failed` after `deadlineMs`, or with the reason of `signal`.
  */
 export async function untilSettled(qmp: Qmp, pid: number, deadlineMs: number, signal: AbortSignal): Promise<void> {
-  const deadline = Date.now() + deadlineMs
+  const deadline = performance.now() + deadlineMs
   let share = 1
-  for (let before = await cpuTimeMs(pid); Date.now() < deadline;) {
+  for (let before = await cpuTimeMs(pid); performance.now() < deadline;) {
     const [open] = await Promise.all([agentWaits(qmp), sleep(WINDOW_MS, undefined, { signal })])
     const after = await cpuTimeMs(pid)
     share = (after - before) / WINDOW_MS
