@@ -32,7 +32,12 @@ export async function run(): Promise<BenchRow[]> {
 
 async function logRate(dir: string): Promise<number> {
   await using database = await openDatabase(join(dir, 'log.db'))
-  await using log = await openEventLog({ database, payloadDir: join(dir, 'payloads'), maxBatchEvents: BATCH })
+  await using log = await openEventLog({
+    database,
+    storage: { persist: (work) => work() },
+    payloadDir: join(dir, 'payloads'),
+    maxBatchEvents: BATCH,
+  })
   const events = Array.from({ length: EVENTS_PER_APPEND }, () => EVENT)
   const start = performance.now()
   const appends = Array.from({ length: TASKS }, () => newId('t')).flatMap((taskId) =>

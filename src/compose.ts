@@ -17,6 +17,7 @@ import { diskSpace } from './files/disk-space.ts'
 import { vaultCredentials } from './gateway/credentials.ts'
 import type { Resolve } from './gateway/dial.ts'
 import { createGateway } from './gateway/gateway.ts'
+import { folderBytes } from './files/usage.ts'
 import type { Gateway } from './gateway/types.ts'
 import { upstreamSet } from './gateway/upstreams/set.ts'
 import { createUsage } from './gateway/usage.ts'
@@ -42,8 +43,12 @@ import { registryUpstreams } from './registries/upstreams.ts'
 import { hostLeaks } from './reaper/host.ts'
 import { Reaper } from './reaper/reaper.ts'
 import { Shutdown } from './server/shutdown.ts'
+import { openDataFolder } from './store/data-folder.ts'
 import { openDatabase } from './store/database.ts'
 import { taskSettings } from './tasks/settings.ts'
+import { createRemoval } from './retention/removal.ts'
+import { createRetention } from './retention/retention.ts'
+import { sweepOrphans } from './retention/orphans.ts'
 import { createTasks } from './tasks/tasks.ts'
 import type { Tasks } from './tasks/types.ts'
 import { startWaitingAgent } from './tasks/waiting-agent.ts'
@@ -52,6 +57,8 @@ import { importCredentials } from './vault/import.ts'
 import { createKeyFile } from './vault/key-file.ts'
 import { openVault } from './vault/vault.ts'
 import { VERSION } from './version.ts'
+
+const DATABASE_FILE = 'vivarium.db'
 
 const HEARTBEAT_MS = 15_000
 
@@ -111,8 +118,17 @@ export async function compose(config: Config, log: Logger, options: ComposeOptio
   await using stack = new AsyncDisposableStack()
   const shutdown = new Shutdown()
   const { doctor } = options.host ?? composeHost(config)
-  const database = await openDatabase(join(config.home, 'vivarium.db'))
+  const database = await openDatabase(join(config.home, DATABASE_FILE))
   stack.defer(() => database.destroy())
+  const storage = stack.use(
+    await openDataFolder({
+      home: config.home,
+      anchor: DATABASE_FILE,
+      minFreeBytes: config.storage.minFreeMib * 1024 ** 2,
+      patienceMs: config.storage.patienceSeconds * 1000,
+      log,
+    }),
+  )
   const identity = createIdentity(database)
   const owner = await identity.ensureOwner()
   const vault = stack.use(
@@ -125,7 +141,7 @@ export async function compose(config: Config, log: Logger, options: ComposeOptio
     }),
   )
   await importCredentials(vault, owner.user.id, config.credentials, log)
-  const events = stack.use(await openEventLog({ database, payloadDir: join(config.home, 'payloads') }))
+  const events = stack.use(await openEventLog({ database, storage, payloadDir: join(config.home, 'payloads') }))
   const blobs = await createDiskBlobs(join(config.home, 'blobs'))
   const registries = readHostRegistries()
   const gateway = createGateway({
@@ -160,6 +176,18 @@ export async function compose(config: Config, log: Logger, options: ComposeOptio
       log,
     }),
   )
+  const removal = createRemoval({ database, events, blobs })
+  const retention = stack.use(
+    createRetention({
+      database,
+      blobs,
+      removal,
+      machines,
+      machineBytes: (id) => folderBytes(join(config.home, 'machines', id)),
+      settings: config.retention,
+      log,
+    }),
+  )
   const settings = taskSettings(config)
   const freeDiskBytes = () => diskSpace(config.home).freeBytes
   const capacity = createCapacity({ limits, machines, freeDiskBytes })
@@ -184,6 +212,8 @@ export async function compose(config: Config, log: Logger, options: ComposeOptio
   )
   const tasks = createTasks({
     database,
+    storage,
+    removal,
     events,
     blobs,
     machines,
@@ -225,7 +255,8 @@ export async function compose(config: Config, log: Logger, options: ComposeOptio
     mcp: createMcpEndpoint(shutdown.ending),
     version: () => findVersions(doctor),
     leaks: () => reaper.leaks(),
-    notReady: () =>
+    notReady: async () =>
+      (await storage.problem()) ??
       machines.engine().then(
         () => undefined,
         (error: Error) => error.message,
@@ -233,7 +264,17 @@ export async function compose(config: Config, log: Logger, options: ComposeOptio
     gauges: () => [
       { name: 'vivarium_tasks_active', help: 'Tasks that are not final.', value: tasks.activeCount() },
       { name: 'vivarium_machines', help: 'Machines that exist.', value: machines.list().length },
+      {
+        name: 'vivarium_storage_degraded',
+        help: '1 while the data folder takes nothing: what runs is held back, what is new refused.',
+        value: storage.lastProblem === undefined ? 0 : 1,
+      },
       { name: 'vivarium_ready_machines', help: 'Machines ready for any task.', value: pool.counts().machines },
+      {
+        name: 'vivarium_retention_removed_bytes',
+        help: 'Bytes that retention has removed since the start.',
+        value: retention.freed.bytes,
+      },
       { name: 'vivarium_ready_agents', help: 'Machines in which an agent waits.', value: pool.counts().agents },
     ],
     onError: (error, request) => {
@@ -264,6 +305,9 @@ export async function compose(config: Config, log: Logger, options: ComposeOptio
       await access.recover()
       await reaper.begin()
       await tasks.recover()
+      const orphans = await sweepOrphans(database, blobs)
+      if (orphans > 0) log.warn({ folders: orphans }, 'removed files that belonged to no task')
+      retention.run().catch((err: unknown) => log.error({ err }, 'what is due for removal could not be removed'))
     },
     drain,
     isBusy: () => tasks.activeCount() > 0 || machines.list().some(isLostByStopping),

@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import { constants } from 'node:fs'
-import { lstat, mkdir, open, realpath, rename, rm, type FileHandle } from 'node:fs/promises'
+import { lstat, mkdir, open, readdir, realpath, rename, rm, stat, type FileHandle } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { VivariumError } from '../contracts/errors.ts'
+import { folderBytes } from '../files/usage.ts'
 import { storing } from '../store/failures.ts'
 import { crashPoint } from '../telemetry/crash-points.ts'
 import { checkKey, hasCode, hasFolders, makeFolders, orUndefined, syncFolder } from './tree.ts'
@@ -25,6 +26,14 @@ export async function createDiskBlobs(dir: string): Promise<Blobs> {
     if (handle === undefined || (await handle.stat()).isFile()) return handle
     await handle.close()
     return undefined
+  }
+
+  /** The folder of a prefix; undefined where there is none. */
+  const openFolder = async (prefix: string): Promise<string | undefined> => {
+    const folder = prefix.slice(0, -1)
+    checkKey(folder)
+    if (!prefix.endsWith('/')) throw new VivariumError('internal', `The prefix "${prefix}" does not end in "/".`)
+    return (await hasFolders(objects, prefix)) ? join(objects, folder) : undefined
   }
 
   return {
@@ -60,14 +69,38 @@ export async function createDiskBlobs(dir: string): Promise<Blobs> {
         return (await handle?.stat())?.size
       }),
 
+    remove: (key) =>
+      storing(`"${key}" can't be removed`, async () => {
+        checkKey(key)
+        if (!(await hasFolders(objects, key))) return
+        await rm(join(objects, key), { force: true })
+        await syncFolder(dirname(join(objects, key)))
+      }),
+
+    usage: (prefix) =>
+      storing(`"${prefix}" can't be read`, async () => {
+        const folder = await openFolder(prefix)
+        return folder === undefined ? 0 : folderBytes(folder)
+      }),
+
+    folders: (prefix) =>
+      storing(`"${prefix}" can't be read`, async () => {
+        const folder = await openFolder(prefix)
+        if (folder === undefined) return []
+        const inner = (await readdir(folder, { withFileTypes: true })).filter((entry) => entry.isDirectory())
+        const dated = async (name: string) => ({
+          name,
+          modifiedAt: (await stat(join(folder, name))).mtime.toISOString(),
+        })
+        return Promise.all(inner.map(({ name }) => dated(name)))
+      }),
+
     removeAll: (prefix) =>
       storing(`"${prefix}" can't be removed`, async () => {
-        const folder = prefix.slice(0, -1)
-        checkKey(folder)
-        if (!prefix.endsWith('/')) throw new VivariumError('internal', `The prefix "${prefix}" does not end in "/".`)
-        if (!(await hasFolders(objects, prefix))) return
-        await rm(join(objects, folder), { recursive: true, force: true })
-        await syncFolder(dirname(join(objects, folder)))
+        const folder = await openFolder(prefix)
+        if (folder === undefined) return
+        await rm(folder, { recursive: true, force: true })
+        await syncFolder(dirname(folder))
       }),
   }
 }

@@ -8,6 +8,12 @@ export interface Blobs {
   get(key: string, range?: { start: number; end: number }): Promise<Readable | undefined>
   /** Size in bytes, or undefined. */
   size(key: string): Promise<number | undefined>
+  /** Removes a key; none is fine. */
+  remove(key: string): Promise<void>
+  /** Bytes on disk of all keys below a prefix that ends in `/`. */
+  usage(prefix: string): Promise<number>
+  /** The next segments of keys below a prefix that ends in `/`, where more follow, and when each was last added to (ISO 8601). */
+  folders(prefix: string): Promise<{ name: string; modifiedAt: string }[]>
   /** Removes every key below a prefix that ends in `/`. */
   removeAll(prefix: string): Promise<void>
 }

@@ -230,6 +230,31 @@ export const Settings = z.strictObject({
       atShutdown: z.enum(['suspend', 'leave', 'stop']).default('suspend'),
     })
     .prefault({}),
+  /** What is finished is removed in time, the oldest first, never what runs, waits, or is needed by what does. 0 is no limit. */
+  retention: z
+    .strictObject({
+      /** Results, patches and transcripts: each for so long, all together in so many MiB. */
+      resultsDays: z.int().min(0).default(90),
+      resultsMib: z.int().min(0).default(51_200),
+      /** Workspaces and conversations stored for follow-ups. */
+      stateDays: z.int().min(0).default(30),
+      stateMib: z.int().min(0).default(51_200),
+      eventsDays: z.int().min(0).default(90),
+      eventsMib: z.int().min(0).default(20_480),
+      /** Whole tasks. What they cost stays in the usage. */
+      tasksDays: z.int().min(0).default(365),
+      /** Suspended kept machines together, in MiB; each ends by itself when its time is over. */
+      suspendedMib: z.int().min(0).default(51_200),
+    })
+    .prefault({}),
+  storage: z
+    .strictObject({
+      /** With less than this free on the data folder's disk, nothing new is taken, in MiB. */
+      minFreeMib: z.int().min(0).default(64),
+      /** How long what runs is held back while the disk takes nothing, before it ends for that. */
+      patienceSeconds: z.int().min(0).max(86_400).default(900),
+    })
+    .prefault({}),
   /** Exit after this many seconds without a task, machine or client; 0 never. Set by clients that start a server themselves. */
   idleExitSeconds: z.int().min(0).default(0),
 })

@@ -10,6 +10,7 @@ export const ERROR_CODES = {
   invalid_request: { blame: 'user', status: 400 },
   unauthenticated: { blame: 'user', status: 401 },
   forbidden: { blame: 'user', status: 403 },
+  gone: { blame: 'user', status: 410 },
   not_found: { blame: 'user', status: 404 },
   conflict: { blame: 'user', status: 409 },
   too_large: { blame: 'user', status: 413 },

@@ -3,6 +3,7 @@ import { Failure } from './errors.ts'
 import { MachineId, TaskId, UploadId, UserId } from './ids.ts'
 import { NetworkPolicy } from './network.ts'
 import { WorkspacePath } from './paths.ts'
+import { RemovedParts } from './removed.ts'
 import { TemplateName } from './template.ts'
 import { TokenUsage } from './usage.ts'
 
@@ -144,6 +145,8 @@ export const Task = z.object({
   attempts: z.int().nonnegative(),
   /** Null unless it waits to be started. */
   queue: QueuePlace.nullable(),
+  /** What retention has taken of it; absent where that is nothing. */
+  removed: RemovedParts.optional(),
 })
 export type Task = z.infer<typeof Task>
 

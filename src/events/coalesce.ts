@@ -24,6 +24,7 @@ export function createDeltaCoalescer({ append, windowMs = 50, maxChars = 32_768 
   /** The append made by the timer; its failure is kept for the next caller, since nobody awaits it. */
   let background: Promise<void> = Promise.resolve()
   let failure: { error: unknown } | undefined
+  let isAppending = false
 
   const appendAll = () => {
     clearTimeout(timer)
@@ -35,14 +36,19 @@ export function createDeltaCoalescer({ append, windowMs = 50, maxChars = 32_768 
   }
 
   const appendInBackground = async () => {
+    isAppending = true
     try {
       await appendAll()
     } catch (error) {
       failure = { error }
     }
+    isAppending = false
+    if (waiting.length > 0) startTimer()
   }
 
   const startTimer = () => {
+    // While the disk takes nothing, text gathers up to its limit, and whoever brings more waits.
+    if (isAppending) return
     timer ??= setTimeout(() => {
       background = appendInBackground()
     }, windowMs)

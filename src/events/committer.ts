@@ -1,6 +1,7 @@
 import { setImmediate as yieldToOthers, setTimeout as sleep } from 'node:timers/promises'
 import { VivariumError } from '../contracts/errors.ts'
 import { storing } from '../store/failures.ts'
+import type { Storage } from '../store/types.ts'
 import { crashPoint } from '../telemetry/crash-points.ts'
 import type { TaskStream } from './hub.ts'
 import type { Payloads, StagedPayload } from './payloads.ts'
@@ -37,12 +38,14 @@ interface Placed {
   records: EventRecord[]
 }
 
-const MAX_WINDOW_MS = 50
+/** Also the longest that a commit on a slow disk makes the next one wait. */
+const MAX_WINDOW_MS = 1000
 
 /** Group commit: one transaction at a time, each with the appends that came while the one before was written. */
 export class Committer {
   readonly #store: EventStore
   readonly #payloads: Payloads
+  readonly #storage: Pick<Storage, 'persist'>
   readonly #limits: CommitLimits
   readonly #queue: Append[] = []
   #queuedBytes = 0
@@ -50,9 +53,10 @@ export class Committer {
   #isRunning = false
   #lastCommitMs = 0
 
-  constructor(store: EventStore, payloads: Payloads, limits: CommitLimits) {
+  constructor(store: EventStore, payloads: Payloads, storage: Pick<Storage, 'persist'>, limits: CommitLimits) {
     this.#store = store
     this.#payloads = payloads
+    this.#storage = storage
     this.#limits = limits
   }
 
@@ -107,10 +111,7 @@ export class Committer {
   async #write(batch: Append[]): Promise<void> {
     const placed = await this.#place(batch)
     try {
-      const rows = placed.flatMap(({ append, records }) =>
-        records.map((record) => ({ taskId: append.stream.taskId, ...record })),
-      )
-      if (placed.length > 0) await this.#store.insert(rows, checkpointsOf(placed))
+      await this.#insert(placed)
       crashPoint('events stored')
     } catch (error) {
       await this.#undo(placed)
@@ -121,6 +122,22 @@ export class Committer {
       append.stream.publish(records, append.events.at(-1)?.isFinal === true ? records.at(-1)?.seq : undefined)
       append.resolve(append.stream.lastSeq)
     }
+  }
+
+  /** Tries again while the disk takes nothing: the batch waits, those behind it queue, and who awaits them is held back. */
+  async #insert(placed: Placed[]): Promise<void> {
+    if (placed.length === 0) return
+    const rows = placed.flatMap(({ append, records }) =>
+      records.map((record) => ({ taskId: append.stream.taskId, ...record })),
+    )
+    const last = rows.at(-1)
+    let isFirst = true
+    await this.#storage.persist(async () => {
+      // A commit that failed may be in the log all the same, whole.
+      if (!isFirst && last !== undefined && (await this.#store.position(last.taskId)).lastSeq >= last.seq) return
+      isFirst = false
+      await this.#store.insert(rows, checkpointsOf(placed))
+    })
   }
 
   /** Gives every event its seq and every large body its file. An append that fails here is rejected alone. */
@@ -138,7 +155,7 @@ export class Committer {
       const lastSeq = lastSeqs.get(stream) ?? stream.lastSeq
       const records = events.map((event, index) => toRecord(event, lastSeq + 1 + index))
       try {
-        await storing(`A large event of ${stream.taskId} can't be stored`, () => this.#placePayloads(append, records))
+        await this.#placePayloads(append, records)
         lastSeqs.set(stream, lastSeq + records.length)
         if (final !== -1) ended.add(stream)
         placed.push({ append, records })
@@ -154,7 +171,11 @@ export class Committer {
       const record = records[index]
       if (staged === undefined || record === undefined) continue
       crashPoint('payload staged')
-      await this.#payloads.place(staged, stream.taskId, record.seq)
+      await this.#storage.persist(() =>
+        storing(`A large event of ${stream.taskId} can't be stored`, () =>
+          this.#payloads.place(staged, stream.taskId, record.seq),
+        ),
+      )
       crashPoint('payload placed')
     }
   }

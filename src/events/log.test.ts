@@ -7,6 +7,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { NewEvent, TaskEvent } from '../contracts/event.ts'
 import { newId } from '../contracts/ids.ts'
 import { openDatabase, type Database } from '../store/database.ts'
+import { SOUND_STORAGE } from '../store/testing/sound-storage.ts'
 import { openEventLog, type EventLogOptions } from './log.ts'
 
 let dir: string
@@ -24,7 +25,7 @@ afterEach(async () => {
 
 const payloadDir = () => join(dir, 'payloads')
 const open = (options: Partial<EventLogOptions> = {}) =>
-  openEventLog({ database, payloadDir: payloadDir(), ...options })
+  openEventLog({ database, storage: SOUND_STORAGE, payloadDir: payloadDir(), ...options })
 
 const text = (value: string): NewEvent => ({ type: 'text', text: value })
 const FINAL: NewEvent = { type: 'status', status: 'succeeded' }

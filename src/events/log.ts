@@ -2,6 +2,7 @@ import { VivariumError } from '../contracts/errors.ts'
 import type { NewEvent, TaskEvent } from '../contracts/event.ts'
 import type { Database } from '../store/database.ts'
 import { storing } from '../store/failures.ts'
+import type { Storage } from '../store/types.ts'
 import { Committer, type CommitLimits, type StagedEvent } from './committer.ts'
 import { follow } from './follow.ts'
 import { Hub, type HubLimits } from './hub.ts'
@@ -12,6 +13,8 @@ import type { Checkpoint, EventLog } from './types.ts'
 
 export interface EventLogOptions extends Partial<HubLimits & CommitLimits> {
   database: Database
+  /** Its patience is what appends have while the disk takes nothing. */
+  storage: Pick<Storage, 'persist'>
   /** Folder for bodies that are too large for a row. */
   payloadDir: string
   /** Bodies above this many bytes are kept beside the log. */
@@ -42,7 +45,7 @@ export async function openEventLog(options: EventLogOptions): Promise<EventLog> 
   )
   const store = createEventStore(options.database, payloads)
   const hub = new Hub(settings, store.position)
-  const committer = new Committer(store, payloads, settings)
+  const committer = new Committer(store, payloads, options.storage, settings)
   let isClosed = false
 
   const append = async (taskId: string, events: NewEvent[], checkpoint?: Checkpoint): Promise<number> => {
@@ -59,11 +62,15 @@ export async function openEventLog(options: EventLogOptions): Promise<EventLog> 
     stream.settled = Promise.all([stream.settled, settled.promise]).then(() => undefined)
     try {
       await before
-      await stream.load()
+      await options.storage.persist(() => stream.load())
       if (encoded.length === 0 && checkpoint === undefined) return stream.lastSeq
       await using staged = new AsyncDisposableStack()
       const ready = await stageLarge(encoded, settings.inlineBytes, async (event) =>
-        staged.use(await storing(`A large event of ${taskId} can't be stored`, () => payloads.stage(event.body))),
+        staged.use(
+          await options.storage.persist(() =>
+            storing(`A large event of ${taskId} can't be stored`, () => payloads.stage(event.body)),
+          ),
+        ),
       )
       const committed = committer.commit(stream, ready, checkpointJson)
       queued.resolve()

@@ -12,7 +12,7 @@ export interface StagedPayload extends AsyncDisposable {
 export interface Payloads {
   /** Writes a body durably under a passing name, because its seq is not known yet. */
   stage(body: string): Promise<StagedPayload>
-  /** Gives a staged body its place, durably. */
+  /** Gives a staged body its place, durably. May be tried again. */
   place(staged: StagedPayload, taskId: string, seq: number): Promise<void>
   read(taskId: string, seq: number): Promise<string>
   remove(taskId: string, seq: number): Promise<void>
@@ -27,6 +27,8 @@ export async function openPayloads(dir: string): Promise<Payloads> {
   await rm(staging, { recursive: true, force: true })
   await mkdir(staging, { recursive: true, mode: 0o700 })
   let staged = 0
+  /** Those that have their place: giving it again, after a failure behind it, must not look for the passing name. */
+  const moved = new WeakSet<StagedPayload>()
 
   const folder = (taskId: string) => {
     if (!TaskId.safeParse(taskId).success) throw new VivariumError('internal', `"${taskId}" is no task id`)
@@ -49,9 +51,10 @@ export async function openPayloads(dir: string): Promise<Payloads> {
         throw error
       }
     },
-    async place({ path }, taskId, seq) {
+    async place(payload, taskId, seq) {
       const created = await mkdir(folder(taskId), { recursive: true, mode: 0o700 })
-      await rename(path, file(taskId, seq))
+      if (!moved.has(payload)) await rename(payload.path, file(taskId, seq))
+      moved.add(payload)
       await syncFolder(folder(taskId))
       if (created !== undefined) await syncFolder(dir)
     },

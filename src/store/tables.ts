@@ -16,6 +16,7 @@ export interface Tables {
   secrets: SecretsTable
   masterKey: MasterKeyTable
   audit: AuditTable
+  removals: RemovalsTable
 }
 
 export interface UsersTable {
@@ -75,6 +76,19 @@ export interface TasksTable {
   hasState: Generated<number>
   /** How often it was started. */
   attempts: Generated<number>
+  /** RemovedParts. */
+  removedJson: Generated<string>
+  /** What its parts take on disk, measured once it is final. */
+  filesBytes: number | null
+  eventsBytes: number | null
+  stateBytes: number | null
+}
+
+/** Removals that have begun: rows say so already, bytes are still to go. */
+export interface RemovalsTable {
+  taskId: string
+  /** A TaskPart, or `task`. */
+  part: 'files' | 'events' | 'state' | 'task'
 }
 
 export interface ResultFilesTable {

@@ -1,6 +1,7 @@
 /** Where the bytes of tasks lie among the blobs. Prefixes end in `/`. */
 export const blobKeys = {
   results: (taskId: string) => `results/${taskId}/`,
+  files: (taskId: string) => `results/${taskId}/files/`,
   file: (taskId: string, path: string) => `results/${taskId}/files/${path}`,
   patch: (taskId: string) => `results/${taskId}/patch`,
   transcript: (taskId: string) => `results/${taskId}/transcript.jsonl`,

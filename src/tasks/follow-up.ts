@@ -1,4 +1,5 @@
 import { VivariumError } from '../contracts/errors.ts'
+import { requirePart } from '../contracts/removed.ts'
 import { isFinal } from '../contracts/task.ts'
 import type { ForkRequest, TaskRequest } from '../contracts/task.ts'
 import type { Origin, StoredRequest } from './task-store.ts'
@@ -51,8 +52,9 @@ function refuseUnfit(origin: Origin, request: TaskRequest): void {
   }
 }
 
-function refuseWithoutState({ id, hasState }: Origin, isKept: boolean): void {
+function refuseWithoutState({ id, hasState, removed }: Origin, isKept: boolean): void {
   if (isKept || hasState) return
+  requirePart({ id, removed }, 'state')
   const message = `Nothing is left of the task ${id} to go on from: its machine is gone and its workspace was not stored. Run it again with keepVmSeconds, or allow more (results.stateMib).`
   throw new VivariumError('conflict', message, { field: 'continues' })
 }

@@ -33,6 +33,7 @@ export class Halts implements Disposable {
   #machineId: string | undefined
   #isAsleep = false
   #hold: Halt | undefined
+  #isHeldBack = false
   /** We suspend the machine because of the hold, or have. */
   #isNapping = false
   #suspended: Promise<void> = Promise.resolve()
@@ -71,6 +72,12 @@ export class Halts implements Disposable {
     this.#show()
     const timer = setTimeout(() => this.held(null), Math.min(Math.max(0, at.getTime() - Date.now()), MAX_TIMER_MS))
     this.#cleanup.defer(() => clearTimeout(timer))
+  }
+
+  /** The host's disk takes nothing, or takes it again: what the task says can't be stored, so it can't go on. */
+  heldBack(isHeldBack: boolean): void {
+    this.#isHeldBack = isHeldBack
+    this.#show()
   }
 
   /** Lets a suspended machine go on, for a task that is to end; it is not suspended again before. Never rejects. */
@@ -133,7 +140,7 @@ export class Halts implements Disposable {
   #show(): void {
     const { board, clock, saveClock, log, taskId } = this.#options
     const halt = this.#hold ?? (this.#isAsleep ? ASLEEP : undefined)
-    if (halt === undefined) clock.go()
+    if (halt === undefined && !this.#isHeldBack) clock.go()
     else clock.stop()
     saveClock()
     board.halt(halt).catch((error: unknown) => log.error({ err: error, taskId }, 'status could not be stored'))

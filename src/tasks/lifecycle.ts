@@ -66,12 +66,14 @@ export class Lifecycle implements AsyncDisposable {
   readonly #unwatch: () => void
 
   constructor(services: LifecycleServices) {
-    const { machines, capacity, settings, log } = services
+    const { machines, capacity, settings, storage, log } = services
     this.kept = new KeptMachines(machines, log)
     this.#services = { ...services, kept: this.kept }
     const { agingMs } = settings.timings
-    this.#scheduler = new Scheduler({ capacity, agingMs, now: elapsedMs, run: (id) => this.#run(id) })
-    this.#unwatch = machines.watch(() => this.#scheduler.admit())
+    const heldBackBy = () => storage.lastProblem
+    this.#scheduler = new Scheduler({ capacity, agingMs, heldBackBy, now: elapsedMs, run: (id) => this.#run(id) })
+    const unwatch = [machines, storage].map((watched) => watched.watch(() => this.#scheduler.admit()))
+    this.#unwatch = () => unwatch.forEach((stop) => stop())
   }
 
   get activeCount(): number {
@@ -205,7 +207,7 @@ export class Lifecycle implements AsyncDisposable {
     const running = this.#scheduler.close().flatMap((id) => this.#active.get(id) ?? [])
     const ended = Promise.all(running.map((active) => active.done.promise))
     const isOver = new AbortController()
-    const hurry = pause(timings.shutdownMs, isOver.signal).then(() => this.#hurry.abort())
+    const hurry = this.#hurryLater(timings.shutdownMs, isOver.signal)
     await Promise.all(running.map((active) => this.#release(active, atShutdown)))
     await ended
     isOver.abort()
@@ -236,6 +238,13 @@ export class Lifecycle implements AsyncDisposable {
       log.warn({ err: error, taskId: id }, 'a running task could not be suspended')
       return false
     }
+  }
+
+  /** After so long, or once all is over, there is no more patience: with guests, and with the disk. */
+  async #hurryLater(ms: number, isOver: AbortSignal): Promise<void> {
+    await pause(ms, isOver)
+    this.#hurry.abort()
+    this.#services.storage.hurry()
   }
 
   #activate({ id, userId, request, createdAt, attempts }: StoredTask): ActiveTask {

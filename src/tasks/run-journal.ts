@@ -1,6 +1,7 @@
 import type { AgentStart } from '../agents/types.ts'
 import { FINAL_STATUSES } from '../contracts/task.ts'
 import type { Database } from '../store/database.ts'
+import type { Storage } from '../store/types.ts'
 import type { Ending } from './verdict.ts'
 
 /** What of an agent's start its task's request does not say. */
@@ -34,9 +35,11 @@ export interface JournaledRun {
  */
 export class RunJournal {
   readonly #database: Database
+  readonly #storage: Pick<Storage, 'persist'>
 
-  constructor(database: Database) {
+  constructor(database: Database, storage: Pick<Storage, 'persist'>) {
     this.#database = database
+    this.#storage = storage
   }
 
   async begin(taskId: string, run: Omit<JournaledRun, 'wakeAt' | 'ending' | 'isCollected'>): Promise<void> {
@@ -50,24 +53,28 @@ export class RunJournal {
       wakeAt: null,
       endingJson: null,
     }
-    await this.#database
-      .insertInto('runs')
-      .values({ ...row, ...clockColumns(clock) })
-      .execute()
+    const insert = this.#database.insertInto('runs').values({ ...row, ...clockColumns(clock) })
+    await this.#storage.persist(() => insert.execute())
   }
 
   async setClock(taskId: string, clock: ClockReading): Promise<void> {
-    await this.#database.updateTable('runs').set(clockColumns(clock)).where('taskId', '=', taskId).execute()
+    await this.#storage.persist(() =>
+      this.#database.updateTable('runs').set(clockColumns(clock)).where('taskId', '=', taskId).execute(),
+    )
   }
 
   async setWakeAt(taskId: string, wakeAt: Date | null): Promise<void> {
     const change = { wakeAt: wakeAt?.toISOString() ?? null }
-    await this.#database.updateTable('runs').set(change).where('taskId', '=', taskId).execute()
+    await this.#storage.persist(() =>
+      this.#database.updateTable('runs').set(change).where('taskId', '=', taskId).execute(),
+    )
   }
 
   async setEnding(taskId: string, ending: Ending): Promise<void> {
     const endingJson = JSON.stringify(ending)
-    await this.#database.updateTable('runs').set({ endingJson }).where('taskId', '=', taskId).execute()
+    await this.#storage.persist(() =>
+      this.#database.updateTable('runs').set({ endingJson }).where('taskId', '=', taskId).execute(),
+    )
   }
 
   async setCollected(taskId: string): Promise<void> {
@@ -105,7 +112,7 @@ export class RunJournal {
   }
 
   async remove(taskId: string): Promise<void> {
-    await this.#database.deleteFrom('runs').where('taskId', '=', taskId).execute()
+    await this.#storage.persist(() => this.#database.deleteFrom('runs').where('taskId', '=', taskId).execute())
   }
 }
 

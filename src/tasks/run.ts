@@ -4,6 +4,7 @@ import type { AgentName } from '../contracts/task.ts'
 import type { EventLog, OpenEventWriter } from '../events/types.ts'
 import type { Gateway } from '../gateway/types.ts'
 import type { Machines, ReadyPool } from '../machines/types.ts'
+import type { Storage } from '../store/types.ts'
 import type { Logger } from '../telemetry/types.ts'
 import type { KeptMachines } from './kept-machines.ts'
 import type { RunJournal } from './run-journal.ts'
@@ -16,6 +17,7 @@ export interface RunServices {
   store: TaskStore
   journal: RunJournal
   events: Pick<EventLog, 'checkpoint'>
+  storage: Storage
   openWriter: OpenEventWriter
   blobs: Blobs
   machines: Machines

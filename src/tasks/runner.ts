@@ -111,6 +111,9 @@ class TaskRun {
     const place = this.#takenUp === undefined ? await this.#acquire(origin) : await this.#takeUp(this.#takenUp)
     const leaving = cleanup.use(this.#leaving(place))
     cleanup.use(this.#halts)
+    const { storage } = this.#services
+    cleanup.defer(storage.watch(() => this.#halts.heldBack(storage.holdsBack)))
+    if (storage.holdsBack) this.#halts.heldBack(true)
     this.#machineId = place.machine.id
     if (place.machine.crashed === undefined) this.#halts.machineChanged(place.machine.info())
     void this.#watch(place.machine)

@@ -33,6 +33,7 @@ function setUp(limits: Partial<typeof LIMITS> = {}) {
   const scheduler = new Scheduler({
     capacity,
     agingMs: 600_000,
+    heldBackBy: () => undefined,
     now: () => Date.now(),
     run(id) {
       started.push(id)

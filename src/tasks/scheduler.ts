@@ -6,6 +6,8 @@ export interface SchedulerOptions {
   capacity: Capacity
   /** So much older does a level of priority make a task, in ms. */
   agingMs: number
+  /** Why nothing is started at the moment, whatever room there is: what can't be written down would fail at once. */
+  heldBackBy: () => string | undefined
   /** Runs a task to its end; never rejects. Resolves with what it waits for now where it is to be run again. */
   run: (id: string) => Promise<Waiting | undefined>
   /** Milliseconds since the epoch. */
@@ -135,7 +137,7 @@ export class Scheduler {
 
   /** The task to start now, if there is one. Decides which one has a reservation. */
   #next(): QueuedTask | undefined {
-    if (this.#isClosed || this.#queue.size === 0) return undefined
+    if (this.#isClosed || this.#queue.size === 0 || this.#options.heldBackBy() !== undefined) return undefined
     const room = this.#options.capacity.free()
     this.#reservation = this.#reservation && this.#couldFit([this.#reservation.task]) ? this.#reservation : undefined
     const held = this.#reservation?.task
@@ -221,6 +223,8 @@ export class Scheduler {
 
   #reason(task: QueuedTask, room: Room, ahead: number): string {
     if (this.#isClosed) return CLOSED
+    const heldBack = this.#options.heldBackBy()
+    if (heldBack !== undefined) return `waiting for the disk: ${heldBack}`
     const what = this.#shortage(task, room)?.words ?? 'its turn'
     return `waiting for ${what}${ahead === 0 ? '' : `: ${ahead} task${ahead === 1 ? '' : 's'} ahead`}`
   }

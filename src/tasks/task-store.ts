@@ -1,10 +1,13 @@
 import type { Kysely, Selectable, Transaction, Updateable } from 'kysely'
 import type { Failure } from '../contracts/errors.ts'
 import { VivariumError } from '../contracts/errors.ts'
+import type { RemovedParts } from '../contracts/removed.ts'
 import type { Phase, ResultFile, Task, TaskQuery, TaskRequest } from '../contracts/task.ts'
 import { AgentName, FINAL_STATUSES, Priority, TaskStatus } from '../contracts/task.ts'
 import type { Database } from '../store/database.ts'
+import type { Storage } from '../store/types.ts'
 import { decodeCursor, encodeCursor } from './cursor.ts'
+import type { TaskOutline } from './types.ts'
 
 /** A request as its row keeps it: the contents of `files` wait in blobs, in the order of these paths. */
 export type StoredRequest = Omit<TaskRequest, 'files'> & { files: string[] }
@@ -32,6 +35,7 @@ export interface Origin {
   sessionId: string | null
   /** Whether its workspace and conversation are stored. */
   hasState: boolean
+  removed: RemovedParts
 }
 
 /** A task that is not final, as an orchestrator finds it at its start. */
@@ -74,9 +78,12 @@ const NOT_STARTED = {
 /** The rows of tasks and of their result files. */
 export class TaskStore {
   readonly #database: Database
+  readonly #storage: Pick<Storage, 'persist'>
 
-  constructor(database: Database) {
+  /** What becomes of tasks that run is written with the patience of `storage`; new ones are refused when they can't be stored. */
+  constructor(database: Database, storage: Pick<Storage, 'persist'>) {
     this.#database = database
+    this.#storage = storage
   }
 
   /** Stores queued tasks, all or none, and takes their uploads; false when the first one's idempotency key was taken in the meantime. */
@@ -88,7 +95,7 @@ export class TaskStore {
   }
 
   async update(id: string, change: TaskChange): Promise<void> {
-    await this.#database.updateTable('tasks').set(change).where('id', '=', id).execute()
+    await this.#storage.persist(() => this.#database.updateTable('tasks').set(change).where('id', '=', id).execute())
   }
 
   /** A task of `userId` with its files; `not_found` where there is none. */
@@ -103,23 +110,23 @@ export class TaskStore {
     return toTask(row, await this.files(id))
   }
 
-  /** The status of a task of `userId`'s; `not_found` where there is none. */
-  async require(userId: string, id: string): Promise<TaskStatus> {
+  /** The outline of a task of `userId`'s; `not_found` where there is none. */
+  async require(userId: string, id: string): Promise<TaskOutline> {
     const row = await this.#database
       .selectFrom('tasks')
-      .select('status')
+      .select(['status', 'removedJson'])
       .where('id', '=', id)
       .where('userId', '=', userId)
       .executeTakeFirst()
     if (row === undefined) throw noTask(id)
-    return TaskStatus.parse(row.status)
+    return { id, status: TaskStatus.parse(row.status), removed: JSON.parse(row.removedJson) as RemovedParts }
   }
 
   /** A task of `userId` to go on from; `not_found` where there is none. */
   async origin(userId: string, id: string): Promise<Origin> {
     const row = await this.#database
       .selectFrom('tasks')
-      .select(['id', 'status', 'requestJson', 'sessionId', 'hasState'])
+      .select(['id', 'status', 'requestJson', 'sessionId', 'hasState', 'removedJson'])
       .where('id', '=', id)
       .where('userId', '=', userId)
       .executeTakeFirst()
@@ -130,6 +137,7 @@ export class TaskStore {
       request: JSON.parse(row.requestJson) as StoredRequest,
       sessionId: row.sessionId,
       hasState: row.hasState === 1,
+      removed: JSON.parse(row.removedJson) as RemovedParts,
     }
   }
 
@@ -189,13 +197,14 @@ export class TaskStore {
 
   /** Replaces the result files of a task. */
   async setFiles(taskId: string, files: ResultFile[]): Promise<void> {
-    await this.#database.transaction().execute(async (trx) => {
+    const replace = async (trx: Transaction<Tables>) => {
       await trx.deleteFrom('resultFiles').where('taskId', '=', taskId).execute()
       for (let start = 0; start < files.length; start += ROWS_AT_ONCE) {
         const rows = files.slice(start, start + ROWS_AT_ONCE).map((file) => ({ taskId, ...file }))
         await trx.insertInto('resultFiles').values(rows).execute()
       }
-    })
+    }
+    await this.#storage.persist(() => this.#database.transaction().execute(replace))
   }
 
   /** The statuses of those tasks of `userId` that are there. */
@@ -211,7 +220,7 @@ export class TaskStore {
 
   /** A task that was started so often waits again, and nothing is left of its last attempt. */
   async startOver(id: string, attempts: number): Promise<void> {
-    await this.#database.transaction().execute(async (trx) => {
+    const clear = async (trx: Transaction<Tables>) => {
       await trx.deleteFrom('resultFiles').where('taskId', '=', id).execute()
       await trx.deleteFrom('runs').where('taskId', '=', id).execute()
       await trx.deleteFrom('checkpoints').where('taskId', '=', id).execute()
@@ -220,7 +229,8 @@ export class TaskStore {
         .set({ ...NOT_STARTED, attempts })
         .where('id', '=', id)
         .execute()
-    })
+    }
+    await this.#storage.persist(() => this.#database.transaction().execute(clear))
   }
 
   /** Every task that is not final, oldest first: what a previous orchestrator left. */
@@ -238,11 +248,6 @@ export class TaskStore {
       request: JSON.parse(requestJson) as StoredRequest,
       phases: JSON.parse(phasesJson) as Phase[],
     }))
-  }
-
-  async remove(id: string): Promise<void> {
-    await this.#database.deleteFrom('resultFiles').where('taskId', '=', id).execute()
-    await this.#database.deleteFrom('tasks').where('id', '=', id).execute()
   }
 }
 
@@ -292,6 +297,7 @@ function excerpt(task: Task): Task {
 /** How it stands in the queue is not in its row. */
 function toTask(row: TaskRow, files: ResultFile[]): Task {
   const request = JSON.parse(row.requestJson) as StoredRequest
+  const removed = JSON.parse(row.removedJson) as RemovedParts
   return {
     id: row.id,
     userId: row.userId,
@@ -335,5 +341,6 @@ function toTask(row: TaskRow, files: ResultFile[]): Task {
     requeue: request.requeue ?? false,
     attempts: row.attempts,
     queue: null,
+    ...(Object.keys(removed).length > 0 && { removed }),
   }
 }

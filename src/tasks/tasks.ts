@@ -1,9 +1,11 @@
 import type { Readable } from 'node:stream'
 import { VivariumError } from '../contracts/errors.ts'
 import { newId } from '../contracts/ids.ts'
-import type { ForkRequest, ResultFile, Task, TaskQuery, TaskRequest, TaskStatus, Upload } from '../contracts/task.ts'
+import type { ForkRequest, ResultFile, Task, TaskQuery, TaskRequest, Upload } from '../contracts/task.ts'
 import { isFinal } from '../contracts/task.ts'
+import { requirePart } from '../contracts/removed.ts'
 import type { Claims } from '../machines/types.ts'
+import type { TaskRemoval } from '../retention/types.ts'
 import type { Database } from '../store/database.ts'
 import { crashPoint } from '../telemetry/crash-points.ts'
 import { packResults } from './archive.ts'
@@ -16,12 +18,13 @@ import { RunJournal } from './run-journal.ts'
 import { checkPrerequisites, checkRequest, requestHash } from './submission.ts'
 import type { Origin, StoredRequest } from './task-store.ts'
 import { TaskStore } from './task-store.ts'
-import type { Tasks } from './types.ts'
+import type { TaskOutline, Tasks } from './types.ts'
 import { Uploads } from './uploads.ts'
 import { pause } from './waiting.ts'
 
 export interface TasksOptions extends Omit<LifecycleServices, 'store' | 'journal'> {
   database: Database
+  removal: TaskRemoval
 }
 
 const SWEEP_MS = 10 * 60_000
@@ -48,8 +51,8 @@ class TaskService implements Tasks {
   constructor(options: TasksOptions) {
     const { database, blobs, settings } = options
     this.#options = options
-    this.#store = new TaskStore(database)
-    this.#journal = new RunJournal(database)
+    this.#store = new TaskStore(database, options.storage)
+    this.#journal = new RunJournal(database, options.storage)
     this.#lifecycle = new Lifecycle({ ...options, store: this.#store, journal: this.#journal })
     this.#backpressure = new Backpressure({
       maxQueued: settings.maxQueued,
@@ -68,6 +71,7 @@ class TaskService implements Tasks {
     const known = await this.#submittedBefore(userId, key, hash)
     if (known !== undefined) return known
     using _ = this.#enter(userId, 1)
+    await this.#refuseWithoutDisk()
     const resolved = await this.#resolve(userId, request)
     checkRequest(userId, resolved, { agent: agents[resolved.agent], gateway, capacity })
 
@@ -92,6 +96,7 @@ class TaskService implements Tasks {
   async fork(userId: string, id: string, fork: ForkRequest): Promise<Task[]> {
     const { agents, gateway, capacity } = this.#options
     using _ = this.#enter(userId, fork.count)
+    await this.#refuseWithoutDisk()
     const origin = await this.#store.origin(userId, id)
     const request = forkRequest(origin, fork)
     const resolved = await this.#resolve(userId, request)
@@ -107,7 +112,8 @@ class TaskService implements Tasks {
     return Promise.all(tasks.map((task) => this.get(userId, task.id)))
   }
 
-  upload(userId: string, tar: Readable): Promise<Upload> {
+  async upload(userId: string, tar: Readable): Promise<Upload> {
+    await this.#refuseWithoutDisk()
     return this.#uploads.add(userId, tar)
   }
 
@@ -117,7 +123,7 @@ class TaskService implements Tasks {
     return task.status === 'queued' ? { ...task, queue: this.#lifecycle.places().get(id) ?? null } : task
   }
 
-  async statusOf(userId: string, id: string): Promise<TaskStatus> {
+  async outline(userId: string, id: string): Promise<TaskOutline> {
     await this.#lifecycle.settled()
     return this.#store.require(userId, id)
   }
@@ -146,9 +152,7 @@ class TaskService implements Tasks {
     if (!isFinal(status)) {
       throw new VivariumError('conflict', `The task ${id} is still ${status}: cancel it and wait for its end first.`)
     }
-    await this.#options.events.remove(id)
-    await this.#options.blobs.removeAll(blobKeys.results(id))
-    await this.#store.remove(id)
+    await this.#options.removal.forget(id, { force: true })
   }
 
   async wait(userId: string, id: string, options: { timeoutMs?: number; signal?: AbortSignal } = {}): Promise<Task> {
@@ -170,21 +174,25 @@ class TaskService implements Tasks {
     path: string,
     range?: { start: number; end: number },
   ): Promise<{ file: ResultFile; body: Readable }> {
-    await this.#store.require(userId, id)
+    requirePart(await this.get(userId, id), 'files')
     const file = await this.#store.file(id, path)
     if (file === undefined) throw new VivariumError('not_found', `The task ${id} has no file ${path}.`)
     return { file, body: await this.#read(blobKeys.file(id, path), range) }
   }
 
   async patch(userId: string, id: string): Promise<Readable> {
-    const { hasPatch } = await this.get(userId, id)
+    const task = await this.get(userId, id)
+    requirePart(task, 'files')
+    const { hasPatch } = task
     if (!hasPatch)
       throw new VivariumError('not_found', `The task ${id} has no patch: it began with an empty workspace.`)
     return this.#read(blobKeys.patch(id))
   }
 
   async archive(userId: string, id: string): Promise<Readable> {
-    const { files } = await this.get(userId, id)
+    const task = await this.get(userId, id)
+    requirePart(task, 'files')
+    const { files } = task
     return packResults(id, files, this.#options.blobs)
   }
 
@@ -256,6 +264,12 @@ class TaskService implements Tasks {
   #enter(userId: string, count: number): Disposable {
     if (this.#isClosing) throw new VivariumError('shutting_down', 'The server is shutting down: try again in a moment.')
     return this.#backpressure.enter(userId, count)
+  }
+
+  /** What could only be stored by half is refused whole; what runs already is held back instead. */
+  async #refuseWithoutDisk(): Promise<void> {
+    const problem = await this.#options.storage.problem()
+    if (problem !== undefined) throw new VivariumError('storage_failed', problem)
   }
 
   /** Puts the contents of files aside; the row keeps their paths. */

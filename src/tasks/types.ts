@@ -1,6 +1,8 @@
 import type { Readable } from 'node:stream'
 import type { Claims } from '../machines/types.ts'
-import type { ForkRequest, ResultFile, Task, TaskQuery, TaskRequest, TaskStatus, Upload } from '../contracts/task.ts'
+import type { ForkRequest, ResultFile, Task, TaskQuery, TaskRequest, Upload } from '../contracts/task.ts'
+
+export type TaskOutline = Pick<Task, 'id' | 'status' | 'removed'>
 
 /** Everything that can be asked of tasks. All calls are scoped to `userId`: another user's task is `not_found`. */
 export interface Tasks extends AsyncDisposable {
@@ -14,8 +16,8 @@ export interface Tasks extends AsyncDisposable {
   /** Keeps a workspace (a tar stream, checked only when a task unpacks it in its guest) for the next `submit` that names it. */
   upload(userId: string, tar: Readable): Promise<Upload>
   get(userId: string, id: string): Promise<Task>
-  /** What `get` has for its status, without the rest, which may be long. */
-  statusOf(userId: string, id: string): Promise<TaskStatus>
+  /** What `get` has for these fields, without the rest, which may be long. */
+  outline(userId: string, id: string): Promise<TaskOutline>
   /** Newest first. Long prompts and results are cut, and of many files only the first are named: `get` has all of it. */
   list(userId: string, query: TaskQuery): Promise<{ items: Task[]; nextCursor?: string }>
   /**

@@ -4,6 +4,7 @@ import { WebSocket } from 'ws'
 import { EventQuery, type TaskEvent } from '../../contracts/event.ts'
 import { VivariumError } from '../../contracts/errors.ts'
 import { TaskId } from '../../contracts/ids.ts'
+import { requirePart } from '../../contracts/removed.ts'
 import { isFinal } from '../../contracts/task.ts'
 import { asVivariumError } from '../problem.ts'
 import { newRouter, problems, schemas } from '../router.ts'
@@ -63,7 +64,7 @@ export function eventRoutes(services: ApiServices, options: ApiOptions) {
 
   /** Whether there is nothing to come: a log that was closed under a reader ends too, but is to be asked again. */
   async function isOver(userId: string, taskId: string): Promise<boolean> {
-    return isFinal(await tasks.statusOf(userId, taskId))
+    return isFinal((await tasks.outline(userId, taskId)).status)
   }
 
   async function* sse(userId: string, taskId: string, from: number, signal: AbortSignal): AsyncGenerator<SseEvent> {
@@ -77,7 +78,7 @@ export function eventRoutes(services: ApiServices, options: ApiOptions) {
     const { id } = c.req.valid('param')
     const query = c.req.valid('query')
     const userId = c.get('user').id
-    await tasks.statusOf(userId, id)
+    requirePart(await tasks.outline(userId, id), 'events')
     if (!wantsSse(c.req.header('accept'))) return c.json(await page(id, query.from, query.limit), 200)
     const lastSeen = c.req.valid('header')['last-event-id']
     const reader = new AbortController()
@@ -95,7 +96,7 @@ export function eventRoutes(services: ApiServices, options: ApiOptions) {
     upgradeWebSocket(async (c) => {
       const userId: string = c.get('user').id
       const { id, from } = parseStream(c.req.param('id'), c.req.query('from'))
-      await tasks.statusOf(userId, id)
+      requirePart(await tasks.outline(userId, id), 'events')
       return {
         onOpen(_event, { raw }) {
           if (!(raw instanceof WebSocket)) throw new TypeError('not a socket of ours')

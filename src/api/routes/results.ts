@@ -2,6 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi'
 import type { Context } from 'hono'
 import { VivariumError } from '../../contracts/errors.ts'
 import { TaskId } from '../../contracts/ids.ts'
+import { requirePart } from '../../contracts/removed.ts'
 import { isConfinedPath } from '../../contracts/paths.ts'
 import { guestHeaders, parseRange, webStream } from '../guest-bytes.ts'
 import { problemResponse } from '../problem.ts'
@@ -53,7 +54,9 @@ export function resultRoutes({ tasks }: ApiServices) {
   const router = newRouter()
 
   router.openapi(list, async (c) => {
-    const { files } = await tasks.get(c.get('user').id, c.req.valid('param').id)
+    const task = await tasks.get(c.get('user').id, c.req.valid('param').id)
+    requirePart(task, 'files')
+    const { files } = task
     return c.json({ items: files }, 200)
   })
 
@@ -63,7 +66,9 @@ export function resultRoutes({ tasks }: ApiServices) {
 
   async function sendFile(c: Context<AppEnv>, { id, path }: { id: string; path: string }): Promise<Response> {
     const userId = c.get('user').id
-    const entry = (await tasks.get(userId, id)).files.find((candidate) => candidate.path === path)
+    const task = await tasks.get(userId, id)
+    requirePart(task, 'files')
+    const entry = task.files.find((candidate) => candidate.path === path)
     if (entry === undefined) throw new VivariumError('not_found', `The task brought back no file "${path}".`)
     const headers = { ...guestHeaders(entry.mimeType, path.split('/').at(-1) ?? path), 'accept-ranges': 'bytes' }
     // `If-Range` names a version, and we hand out no names for versions: the whole file is the safe answer.

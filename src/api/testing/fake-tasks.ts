@@ -17,7 +17,7 @@ import type {
 import { isFinal, TaskRequest as TaskRequestSchema } from '../../contracts/task.ts'
 import { NO_TOKENS } from '../../contracts/usage.ts'
 import type { EventLog } from '../../events/types.ts'
-import type { Tasks } from '../../tasks/types.ts'
+import type { TaskOutline, Tasks } from '../../tasks/types.ts'
 
 /** Tasks that do what the test says: nothing runs. */
 export class FakeTasks implements Tasks {
@@ -104,8 +104,8 @@ export class FakeTasks implements Tasks {
     return task
   }
 
-  async statusOf(userId: string, id: string): Promise<TaskStatus> {
-    return (await this.get(userId, id)).status
+  async outline(userId: string, id: string): Promise<TaskOutline> {
+    return this.get(userId, id)
   }
 
   async list(userId: string, query: TaskQuery): Promise<{ items: Task[] }> {

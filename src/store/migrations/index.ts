@@ -6,6 +6,7 @@ import * as metering from './0004-metering.ts'
 import * as queue from './0005-queue.ts'
 import * as modelRequests from './0006-model-requests.ts'
 import * as runs from './0007-runs.ts'
+import * as retention from './0008-retention.ts'
 import * as collected from './0009-collected.ts'
 
 /** In order. Forward only: a released migration never changes. Imported, not read from a folder, so that the executable has them. */
@@ -17,5 +18,6 @@ export const MIGRATIONS: Record<string, Migration> = {
   '0005-queue': queue,
   '0006-model-requests': modelRequests,
   '0007-runs': runs,
+  '0008-retention': retention,
   '0009-collected': collected,
 }

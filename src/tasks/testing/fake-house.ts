@@ -20,7 +20,9 @@ import type {
 import type { EgressContext, EgressSession, Gateway, ModelUsage } from '../../gateway/types.ts'
 import { createCapacity } from '../../machines/capacity.ts'
 import type { CapacityLimits } from '../../machines/types.ts'
+import type { TaskRemoval } from '../../retention/types.ts'
 import type { Database } from '../../store/database.ts'
+import type { Storage } from '../../store/types.ts'
 import type { Logger } from '../../telemetry/types.ts'
 import type { TaskSettings } from '../settings.ts'
 import { createTasks } from '../tasks.ts'
@@ -44,6 +46,20 @@ export class FakeBlobs implements Blobs {
 
   async size(key: string): Promise<number | undefined> {
     return this.bytes.get(key)?.length
+  }
+
+  async remove(key: string): Promise<void> {
+    this.bytes.delete(key)
+  }
+
+  async usage(prefix: string): Promise<number> {
+    return [...this.bytes].reduce((sum, [key, { length }]) => (key.startsWith(prefix) ? sum + length : sum), 0)
+  }
+
+  async folders(prefix: string): Promise<{ name: string; modifiedAt: string }[]> {
+    const below = [...this.bytes.keys()].filter((key) => key.startsWith(prefix))
+    const names = new Set(below.map((key) => key.slice(prefix.length).split('/')[0] ?? ''))
+    return [...names].map((name) => ({ name, modifiedAt: new Date(0).toISOString() }))
   }
 
   async removeAll(prefix: string): Promise<void> {
@@ -186,6 +202,31 @@ export const LIMITS: CapacityLimits = {
   expectedDiskMib: 1024,
 }
 
+/** A disk that takes everything. */
+export const SOUND_DISK: Storage = {
+  problem: async () => undefined,
+  lastProblem: undefined,
+  holdsBack: false,
+  persist: (work) => work(),
+  watch: () => () => {},
+  hurry() {},
+}
+
+/** Forgets tasks whole. */
+function fakeRemoval(database: Database, events: FakeEvents, blobs: FakeBlobs): TaskRemoval {
+  return {
+    async forget(id) {
+      await events.remove(id)
+      await blobs.removeAll(`results/${id}/`)
+      await database.deleteFrom('resultFiles').where('taskId', '=', id).execute()
+      await database.deleteFrom('tasks').where('id', '=', id).execute()
+      return true
+    },
+    take: async () => false,
+    finish: async () => {},
+  }
+}
+
 /** What is there whichever orchestrator runs. */
 interface World {
   events: FakeEvents
@@ -199,7 +240,11 @@ export function fakeHouse(
   database: Database,
   agents: Readonly<Record<AgentName, Agent>>,
   settings: Partial<TaskSettings> = {},
-  { before, limits = {} }: { before?: World; limits?: Partial<CapacityLimits> } = {},
+  {
+    before,
+    limits = {},
+    storage = SOUND_DISK,
+  }: { before?: World; limits?: Partial<CapacityLimits>; storage?: Storage } = {},
 ) {
   const events = new FakeEvents(before?.events)
   const blobs = before?.blobs ?? new FakeBlobs()
@@ -210,7 +255,21 @@ export function fakeHouse(
   const freeDiskBytes = () => disk.freeBytes
   const capacity = createCapacity({ limits: { ...LIMITS, ...limits }, machines, freeDiskBytes })
   const openWriter: OpenEventWriter = (taskId, onStored) => events.writer(taskId, onStored)
-  const services = { database, events, openWriter, blobs, machines, capacity, pool, gateway, agents, log: SILENT }
+  const removal = fakeRemoval(database, events, blobs)
+  const services = {
+    database,
+    storage,
+    removal,
+    events,
+    openWriter,
+    blobs,
+    machines,
+    capacity,
+    pool,
+    gateway,
+    agents,
+    log: SILENT,
+  }
   const tasks = createTasks({ ...services, settings: { ...SETTINGS, ...settings } })
   return { tasks, events, blobs, machines, disk, pool, gateway, database }
 }
