@@ -5,6 +5,8 @@ import { agents } from './agents/agents.ts'
 import { createApp } from './api/app.ts'
 import type { ApiServices, AppEnv } from './api/types.ts'
 import { assetNames, readAsset } from './assets.ts'
+import { keepDailyBackups } from './backup/daily.ts'
+import { openOrNameBackup } from './backup/damaged.ts'
 import { createDiskBlobs } from './blobs/disk.ts'
 import type { Config } from './config/schema.ts'
 import type { MachineInfo } from './contracts/machine.ts'
@@ -118,7 +120,7 @@ export async function compose(config: Config, log: Logger, options: ComposeOptio
   await using stack = new AsyncDisposableStack()
   const shutdown = new Shutdown()
   const { doctor } = options.host ?? composeHost(config)
-  const database = await openDatabase(join(config.home, DATABASE_FILE))
+  const database = await openOrNameBackup(config.home, () => openDatabase(join(config.home, DATABASE_FILE)))
   stack.defer(() => database.destroy())
   const storage = stack.use(
     await openDataFolder({
@@ -129,6 +131,7 @@ export async function compose(config: Config, log: Logger, options: ComposeOptio
       log,
     }),
   )
+  stack.use(keepDailyBackups({ home: config.home, keep: config.backup.keep, log }))
   const identity = createIdentity(database)
   const owner = await identity.ensureOwner()
   const vault = stack.use(

@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander'
 import { toVivariumError } from '../contracts/errors.ts'
 import { VERSION } from '../version.ts'
+import { registerBackup } from './commands/backup.ts'
 import { registerConfig } from './commands/config.ts'
 import { registerConnect } from './commands/connect.ts'
 import { registerForks } from './commands/forks.ts'
@@ -44,6 +45,7 @@ export async function runCommand(argv: string[], io: Io): Promise<number> {
   registerConfig(program, io)
   registerPeople(program, io)
   registerSecrets(program, io)
+  registerBackup(program, io)
   registerHost(program, io, exitWith)
   try {
     await program.parseAsync(argv, { from: 'user' })

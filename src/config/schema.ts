@@ -247,6 +247,12 @@ export const Settings = z.strictObject({
       suspendedMib: z.int().min(0).default(51_200),
     })
     .prefault({}),
+  backup: z
+    .strictObject({
+      /** The database is copied once a day, into the data folder; so many days' copies are kept, 0 makes none. */
+      keep: z.int().min(0).max(365).default(7),
+    })
+    .prefault({}),
   storage: z
     .strictObject({
       /** With less than this free on the data folder's disk, nothing new is taken, in MiB. */

@@ -1,4 +1,5 @@
 import { mkdirSync } from 'node:fs'
+import { completeSwap } from '../backup/swap.ts'
 import { compose, type ComposeOptions } from '../compose.ts'
 import { listen } from '../api/listen.ts'
 import type { Config } from '../config/schema.ts'
@@ -38,6 +39,7 @@ export async function startServer(
   await using stack = new AsyncDisposableStack()
   makeDataFolder(config.home)
   stack.use(lockDataFolder(config.home))
+  completeSwap(config.home)
   withdraw(config.home)
   const orchestrator = stack.use(await compose(config, log, options))
   const key = await localKey(config.home, orchestrator.identity, orchestrator.owner)

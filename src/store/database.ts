@@ -3,6 +3,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { CamelCasePlugin, Kysely } from 'kysely'
 import { Migrator, type Migration } from 'kysely/migration'
 import { VivariumError } from '../contracts/errors.ts'
+import { checkStructure, isSuspect } from './check.ts'
 import { storing } from './failures.ts'
 import { MIGRATIONS } from './migrations/index.ts'
 import { NodeSqliteDialect } from './node-sqlite.ts'
@@ -17,6 +18,7 @@ export type Database = Kysely<Tables>
 export function openDatabase(path: string, migrations: Record<string, Migration> = MIGRATIONS): Promise<Database> {
   return storing(`The database ${path} can't be opened`, async () => {
     await using failed = new AsyncDisposableStack()
+    const suspect = path !== ':memory:' && isSuspect(path)
     const sqlite = openFile(path)
     const database: Database = new Kysely({
       dialect: new NodeSqliteDialect(sqlite),
@@ -26,6 +28,7 @@ export function openDatabase(path: string, migrations: Record<string, Migration>
     failed.defer(async () => (sqlite.isOpen ? sqlite.close() : undefined))
     // First, so that all that follows waits for another process instead of failing.
     sqlite.exec('PRAGMA busy_timeout = 5000')
+    if (suspect) checkStructure(sqlite)
     sqlite.exec('PRAGMA journal_mode = WAL')
     sqlite.exec('PRAGMA synchronous = FULL')
     sqlite.exec('PRAGMA foreign_keys = ON')
