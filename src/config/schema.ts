@@ -133,7 +133,7 @@ export const Settings = z.strictObject({
       /** Guest memory of all machines together, in MiB; 0 takes three quarters of this host's. */
       totalMemoryMib: z.int().min(0).default(0),
       /** Virtual processors of all machines together, for each of this host's cores: they mostly wait. */
-      vcpusPerCore: z.number().min(0.1).max(64).default(4),
+      vcpusPerCore: z.number().min(0.1).max(10_000).default(4),
       /** Machines at once; 0 derives it from the host's cores. */
       maxMachines: z.int().min(0).default(0),
       /** No machine starts where less of the data folder's disk would stay free, in MiB; 0 takes a twentieth of it (1 to 16 GiB). */

@@ -90,9 +90,9 @@ export class Lifecycle implements AsyncDisposable {
     return this.#pace.untilNextEnd(this.#scheduler.running)
   }
 
-  /** How each task stands that waits. */
-  places(): Map<string, QueuePlace> {
-    return this.#scheduler.places()
+  /** How those of these tasks stand that wait. */
+  places(ids: readonly string[]): Map<string, QueuePlace> {
+    return this.#scheduler.places(ids)
   }
 
   /** Queues a task whose row is stored; `message` says why, where that is not obvious. Rejects with `storage_failed`. */

@@ -45,6 +45,8 @@ interface Line {
 export class FairQueue {
   readonly #options: FairQueueOptions
   readonly #lines = new Map<string, Line>()
+  /** One task of each kind, and how many of them wait. */
+  readonly #kinds = new Map<string, { task: QueuedTask; count: number }>()
   #turns = 0
   #size = 0
 
@@ -61,18 +63,28 @@ export class FairQueue {
     return this.#lines.get(userId)?.tasks.length ?? 0
   }
 
+  /** One task of each kind that waits: all of a kind need the same room. */
+  *kinds(): Generator<QueuedTask> {
+    for (const { task } of this.#kinds.values()) yield task
+  }
+
   add(task: QueuedTask): void {
     const { tasks } = this.#line(task.userId)
     const born = this.#born(task)
-    const behind = tasks.findIndex((other) => this.#born(other) > born)
-    tasks.splice(behind === -1 ? tasks.length : behind, 0, task)
+    tasks.splice(tasks.findLastIndex((other) => this.#born(other) <= born) + 1, 0, task)
     this.#size += 1
+    const kind = kindOf(task)
+    this.#kinds.set(kind, { task, count: (this.#kinds.get(kind)?.count ?? 0) + 1 })
   }
 
   remove(task: QueuedTask): void {
     const { tasks } = this.#line(task.userId)
     tasks.splice(tasks.indexOf(task), 1)
     this.#size -= 1
+    const kind = kindOf(task)
+    const { count = 0, task: other = task } = this.#kinds.get(kind) ?? {}
+    if (count > 1) this.#kinds.set(kind, { task: other, count: count - 1 })
+    else this.#kinds.delete(kind)
   }
 
   /** A task runs from now on: its user has had a turn. */
@@ -137,6 +149,11 @@ export class FairQueue {
     this.#lines.set(userId, line)
     return line
   }
+}
+
+/** What tasks have in common that need the same room. */
+export function kindOf({ id, memoryMib, vcpus, takesOver }: QueuedTask): string {
+  return takesOver === undefined ? `${memoryMib} ${vcpus}` : id
 }
 
 function plus({ machines, ...load }: Load, { memoryMib, vcpus }: MachineSize): Load {

@@ -59,8 +59,8 @@ function setUp(limits: Partial<typeof LIMITS> = {}) {
       running.delete(id)
       await vi.advanceTimersByTimeAsync(0)
     },
-    reason: (id: string) => scheduler.places().get(id)?.reason,
-    position: (id: string) => scheduler.places().get(id)?.position,
+    reason: (id: string) => scheduler.places([id]).get(id)?.reason,
+    position: (id: string) => scheduler.places([id]).get(id)?.position,
   }
 }
 
@@ -183,8 +183,12 @@ const ends = record({ ends: nat() })
 type Step = { ends: number } | Pick<QueuedTask, 'userId' | 'priority' | 'memoryMib' | 'vcpus'>
 
 /** Plays steps, then lets everything end; `look` is called after each step. */
-async function play(steps: readonly Step[], look: (set: ReturnType<typeof setUp>, step: Step) => void) {
-  const set = setUp()
+async function play(
+  steps: readonly Step[],
+  look: (set: ReturnType<typeof setUp>, step: Step) => void,
+  limits: Partial<typeof LIMITS> = {},
+) {
+  const set = setUp(limits)
   const endNth = (n: number) => set.end([...set.running.keys()][n % set.running.size] ?? '')
   for (const [n, step] of steps.entries()) {
     if ('ends' in step) await endNth(step.ends)
@@ -219,7 +223,7 @@ test('who has nothing running is passed at most once by each other user, however
     }
     /** By user who waits with nothing running: how many tasks had been started when that began. */
     const since = new Map<string, number>()
-    await play(given, ({ started, running, scheduler }) => {
+    const look: Parameters<typeof play>[1] = ({ started, running, scheduler }) => {
       const busy = new Set([...running.keys()].map(owner))
       for (const user of ['ada', 'bob', 'cy']) {
         const isKeptWaiting = !busy.has(user) && scheduler.queuedOf(user) > 0
@@ -227,7 +231,8 @@ test('who has nothing running is passed at most once by each other user, however
         const passedBy = started.slice(since.get(user) ?? started.length).map(owner)
         expect(passedBy.length).toBe(new Set(passedBy).size)
       }
-    })
+    }
+    await play(given, look, { machines: 2 })
   })
 })
 
@@ -240,7 +245,7 @@ test('a task that was passed starts at the latest when those have ended that ran
     const number = (id: string) => Number(id.slice(1))
     let known = 0
     await play(mine, ({ started, running, scheduler }) => {
-      const waiting = [...scheduler.places().keys()]
+      const waiting = [...scheduler.places(mine.map((_, n) => `t${n}`)).keys()]
       for (const id of started.slice(known)) {
         const older = waiting.filter((other) => number(other) < number(id)).toSorted((a, b) => number(a) - number(b))[0]
         if (older !== undefined) passed ??= { id: older, ran: new Set(before) }

@@ -1,6 +1,6 @@
 import type { QueuePlace } from '../contracts/task.ts'
 import type { Capacity, Claim, Room, Shortage } from '../machines/types.ts'
-import { FairQueue, type QueuedTask } from './queue.ts'
+import { FairQueue, kindOf, type QueuedTask } from './queue.ts'
 
 export interface SchedulerOptions {
   capacity: Capacity
@@ -51,6 +51,8 @@ export class Scheduler {
   readonly #running = new Map<string, Running>()
   #reservation: Reservation | undefined
   #timer: NodeJS.Timeout | undefined
+  /** When the timer is over. */
+  #timerAt = Infinity
   #isClosed = false
 
   constructor(options: SchedulerOptions) {
@@ -80,6 +82,7 @@ export class Scheduler {
   enqueue(task: QueuedTask, waiting: Waiting): void {
     this.#waiting.set(task.id, { task, waiting })
     this.#queue.add(task)
+    if (waiting.notBefore > 0) this.#lookAgainAt(waiting.notBefore)
     this.admit()
   }
 
@@ -112,19 +115,21 @@ export class Scheduler {
       this.#take(next.id)
       this.#start(next)
     }
-    this.#lookAgain()
+    if (this.#queue.size > 0) this.#lookAgainAt(this.#options.now() + LOOK_AGAIN_MS)
   }
 
-  /** How each waiting task stands now. */
-  places(): Map<string, QueuePlace> {
+  /** How those of these tasks stand now that wait. */
+  places(ids: readonly string[]): Map<string, QueuePlace> {
     const places = new Map<string, QueuePlace>()
+    const asked = new Set(ids.filter((id) => this.#waiting.has(id)))
+    if (asked.size === 0) return places
     const room = this.#options.capacity.free()
-    const held = this.#reservation?.task
-    const inOrder = [...this.#inOrder()].filter((task) => task !== held)
-    for (const task of held === undefined ? inOrder : [held, ...inOrder])
-      places.set(task.id, { position: places.size + 1, reason: this.#reason(task, room, places.size) })
-    for (const [id, { waiting }] of this.#waiting)
-      if (!places.has(id)) places.set(id, { position: null, reason: this.#isClosed ? CLOSED : reasonOf(waiting) })
+    let position = 0
+    for (const task of this.#inLine()) {
+      position += 1
+      if (asked.has(task.id)) places.set(task.id, { position, reason: this.#reason(task, room, position - 1) })
+    }
+    for (const id of asked) if (!places.has(id)) places.set(id, { position: null, reason: this.#whyNotInLine(id) })
     return places
   }
 
@@ -139,19 +144,38 @@ export class Scheduler {
   #next(): QueuedTask | undefined {
     if (this.#isClosed || this.#queue.size === 0 || this.#options.heldBackBy() !== undefined) return undefined
     const room = this.#options.capacity.free()
+    const fitting = new Set<string>()
+    for (const task of this.#queue.kinds()) if (this.#shortage(task, room) === undefined) fitting.add(kindOf(task))
+    if (fitting.size === 0) return undefined
     this.#reservation = this.#reservation && this.#couldFit([this.#reservation.task]) ? this.#reservation : undefined
     const held = this.#reservation?.task
-    if (held !== undefined && this.#shortage(held, room) === undefined) return held
+    if (held !== undefined && fitting.has(kindOf(held))) return held
+    return this.#firstOf(fitting)
+  }
+
+  /** The first one in order of those that fit, and leave a reserved room free. */
+  #firstOf(fitting: ReadonlySet<string>): QueuedTask | undefined {
+    const refused = new Set<string>()
     let passed: QueuedTask | undefined
     for (const task of this.#inOrder()) {
-      if (this.#shortage(task, room) !== undefined) {
-        passed ??= this.#reservation === undefined && this.#couldFit([task]) ? task : undefined
-        continue
+      const kind = kindOf(task)
+      if (refused.has(kind)) continue
+      if (!fitting.has(kind)) {
+        if (passed === undefined && this.#couldFit([task])) passed = task
+      } else {
+        if (passed !== undefined) this.#reservation ??= { task: passed, overtakenBy: new Set() }
+        if (this.#leavesReservedRoom(task)) return task
       }
-      if (passed !== undefined) this.#reservation ??= { task: passed, overtakenBy: new Set() }
-      if (this.#leavesReservedRoom(task)) return task
+      refused.add(kind)
     }
     return undefined
+  }
+
+  /** In the order in which they are likely to start. */
+  *#inLine(): Generator<QueuedTask> {
+    const held = this.#reservation?.task
+    if (held !== undefined) yield held
+    for (const task of this.#inOrder()) if (task !== held) yield task
   }
 
   #inOrder(): Iterable<QueuedTask> {
@@ -213,12 +237,26 @@ export class Scheduler {
     }
   }
 
-  #lookAgain(): void {
+  /** Lets `admit` be called at this time at the latest. */
+  #lookAgainAt(at: number): void {
+    if (this.#isClosed || at >= this.#timerAt) return
     clearTimeout(this.#timer)
-    if (this.#isClosed || this.#queue.size === 0) return
+    this.#timerAt = at
+    this.#timer = setTimeout(() => this.#lookAgain(), Math.max(0, at - this.#options.now())).unref()
+  }
+
+  #lookAgain(): void {
+    this.#timerAt = Infinity
+    this.admit()
     const now = this.#options.now()
-    const times = [...this.#waiting.values()].map(({ waiting }) => waiting.notBefore - now).filter((ms) => ms > 0)
-    this.#timer = setTimeout(() => this.admit(), Math.min(LOOK_AGAIN_MS, ...times)).unref()
+    for (const { waiting } of this.#waiting.values()) if (waiting.notBefore > now) this.#lookAgainAt(waiting.notBefore)
+  }
+
+  #whyNotInLine(id: string): string {
+    const { after, notBefore, why } = this.#waiting.get(id)?.waiting ?? { after: new Set(), notBefore: 0, why: '' }
+    if (this.#isClosed) return CLOSED
+    if (after.size > 0) return `waiting for the success of ${[...after].join(', ')}`
+    return `waiting until ${new Date(notBefore).toISOString()}: ${why}`
   }
 
   #reason(task: QueuedTask, room: Room, ahead: number): string {
@@ -231,11 +269,6 @@ export class Scheduler {
 }
 
 const CLOSED = 'waiting for the next start of the server'
-
-function reasonOf({ after, notBefore, why }: Waiting): string {
-  if (after.size > 0) return `waiting for the success of ${[...after].join(', ')}`
-  return `waiting until ${new Date(notBefore).toISOString()}: ${why}`
-}
 
 /** The machine of a task, and the one that it may take over, are what its room is for. */
 function claimOf({ id, takesOver, memoryMib, vcpus }: QueuedTask): Claim {

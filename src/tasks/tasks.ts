@@ -120,7 +120,7 @@ class TaskService implements Tasks {
   async get(userId: string, id: string): Promise<Task> {
     await this.#lifecycle.settled()
     const task = await this.#store.get(userId, id)
-    return task.status === 'queued' ? { ...task, queue: this.#lifecycle.places().get(id) ?? null } : task
+    return task.status === 'queued' ? { ...task, queue: this.#lifecycle.places([id]).get(id) ?? null } : task
   }
 
   async outline(userId: string, id: string): Promise<TaskOutline> {
@@ -131,8 +131,7 @@ class TaskService implements Tasks {
   async list(userId: string, query: TaskQuery): Promise<{ items: Task[]; nextCursor?: string }> {
     await this.#lifecycle.settled()
     const page = await this.#store.list(userId, query)
-    if (page.items.every((task) => task.status !== 'queued')) return page
-    const places = this.#lifecycle.places()
+    const places = this.#lifecycle.places(page.items.map(({ id }) => id))
     return { ...page, items: page.items.map((task) => ({ ...task, queue: places.get(task.id) ?? null })) }
   }
 
