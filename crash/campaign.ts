@@ -12,7 +12,15 @@ import { startScriptedModel, type ScriptedModel } from '../scripted-model/server
 import { loadConfig } from '../src/config/load.ts'
 import { findEndpoint } from '../src/server/endpoint.ts'
 import { CRASH_POINTS, type CrashPoint } from '../src/telemetry/crash-points.ts'
-import { checkRunning, checkStopped, endings, type Expectation, type ModelAnswer, type Premises } from './checker.ts'
+import {
+  checkRunning,
+  checkStopped,
+  endings,
+  processesAt,
+  type Expectation,
+  type ModelAnswer,
+  type Premises,
+} from './checker.ts'
 import { Load } from './load.ts'
 import { MACHINE_POINTS } from './machine-steps.ts'
 import { seeded, type Random } from './random.ts'
@@ -91,7 +99,11 @@ export async function campaign({ seed, kills, say }: CampaignOptions): Promise<C
     }
   }
   let orchestrator = startOrchestrator(env, home)
-  stack.defer(() => void orchestrator.kill('SIGKILL'))
+  // However it ends, nothing of it stays: the orchestrator first, which would start more.
+  stack.defer(() => {
+    orchestrator.kill('SIGKILL')
+    for (const { pid } of processesAt(premises)) kill(pid)
+  })
   await untilAnnounced(orchestrator, home)
   await stopInOrder(orchestrator) // there is a database now
   load.start(TASKS_AT_ONCE)
@@ -204,6 +216,14 @@ async function stopInOrder(child: ChildProcess): Promise<void> {
   clearTimeout(timer)
   if (child.exitCode !== 0)
     throw new Error(`An orchestrator that was told to stop ended with ${child.exitCode ?? child.signalCode}.`)
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // It ended with the one before.
+  }
 }
 
 function expectations(load: Load): Expectation[] {

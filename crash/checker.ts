@@ -266,8 +266,7 @@ function checkLeftovers({ home, runDir }: Premises, database: DatabaseSync): str
       .filter((name) => name.endsWith('.tmp') || name === 'server.json')
       .map((name) => `${name} is left in the data folder.`),
     ...machineGroups(runDir).map((name) => `The control group of ${name} is left.`),
-    // As a mount, the run folder shows without the file system it lies in.
-    ...processesNaming([home, runDir.replace(/^\/run/, '')]).map((process) => `The process ${process} is left.`),
+    ...processesAt({ home, runDir }).map(({ pid, command }) => `The process ${pid} (${command}) is left.`),
   ]
 }
 
@@ -282,13 +281,15 @@ function machineGroups(runDir: string): string[] {
     .filter((name) => name.startsWith('vm_'))
 }
 
-/** Processes, other than this one, whose command line, environment or mounts name one of the texts. */
-function processesNaming(texts: string[]): string[] {
+/** Processes, other than this one, whose command line, environment or mounts name the premises. */
+export function processesAt({ home, runDir }: Premises): { pid: number; command: string }[] {
+  // As a mount, the run folder shows without the file system it lies in.
+  const texts = [home, runDir.replace(/^\/run/, '')]
   const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
   return pids.flatMap((pid) => {
-    const [command, ...rest] = ['cmdline', 'environ', 'mountinfo'].map((file) => readProc(`/proc/${pid}/${file}`))
-    const isMeant = texts.some((text) => [command, ...rest].some((content) => content?.includes(text)))
-    return isMeant ? [`${pid} (${command?.replaceAll('\0', ' ').slice(0, 100)})`] : []
+    const said = ['cmdline', 'environ', 'mountinfo'].map((file) => readProc(`/proc/${pid}/${file}`))
+    const isThere = texts.some((text) => said.some((content) => content.includes(text)))
+    return isThere ? [{ pid: Number(pid), command: said[0]?.replaceAll('\0', ' ').slice(0, 100) ?? '' }] : []
   })
 }
 
