@@ -1,7 +1,4 @@
-import { existsSync } from 'node:fs'
-import { statfs } from 'node:fs/promises'
 import { freemem, totalmem } from 'node:os'
-import { dirname } from 'node:path'
 import type { Config } from '../config/schema.ts'
 import { installCommand, missingTools, type HostTool } from '../images/host-tools.ts'
 import type { Images } from '../images/types.ts'
@@ -9,6 +6,7 @@ import type { Engine, EngineProbe } from '../machines/types.ts'
 
 import { checkLeaks } from './leaks.ts'
 import type { Check, Report } from './types.ts'
+import { checkDisk } from './disk.ts'
 import { checkVault } from './vault.ts'
 
 /** What the doctor looks at. */
@@ -20,9 +18,8 @@ export interface DoctorHost {
   tools: HostTool[]
 }
 
-/** A task needs about this much: guest memory, and disk for its image, scratch and results. */
+/** A task needs about this much. */
 const COMFORTABLE_MEMORY = 4 * 1024 ** 3
-const COMFORTABLE_DISK = 10 * 1024 ** 3
 
 /** Looks at everything a task needs on this host. Engines are probed by booting, which takes seconds the first time. */
 export async function examine(host: DoctorHost, signal?: AbortSignal): Promise<Report> {
@@ -36,7 +33,7 @@ export async function examine(host: DoctorHost, signal?: AbortSignal): Promise<R
     ...checkEngines(host, probes, chosen),
     ...checkVault(host.config),
     checkMemory(),
-    await checkDisk(host.config.home),
+    await checkDisk(host.config),
     checkUser(),
     await checkLeaks(host.config),
   ]
@@ -115,22 +112,6 @@ function checkEngines(host: DoctorHost, probes: readonly EngineProbe[], chosen: 
 function checkMemory(): Check {
   const detail = `${gib(freemem())} GiB free of ${gib(totalmem())} GiB`
   return { name: 'memory', status: totalmem() < COMFORTABLE_MEMORY ? 'warning' : 'ok', detail, fix: null }
-}
-
-async function checkDisk(home: string): Promise<Check> {
-  const { bavail, bsize } = await statfs(nearestExisting(home))
-  const free = bavail * bsize
-  return {
-    name: 'disk',
-    status: free < COMFORTABLE_DISK ? 'warning' : 'ok',
-    detail: `${gib(free)} GiB free at ${home}`,
-    fix: null,
-  }
-}
-
-/** The file system of a folder that may not exist yet is that of its nearest ancestor. */
-function nearestExisting(path: string): string {
-  return existsSync(path) || path === dirname(path) ? path : nearestExisting(dirname(path))
 }
 
 function checkUser(): Check {

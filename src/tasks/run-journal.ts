@@ -78,7 +78,8 @@ export class RunJournal {
   }
 
   async setCollected(taskId: string): Promise<void> {
-    await this.#database.updateTable('runs').set({ collected: 1 }).where('taskId', '=', taskId).execute()
+    const change = this.#database.updateTable('runs').set({ collected: 1 }).where('taskId', '=', taskId)
+    await this.#storage.persist(() => change.execute())
   }
 
   async find(taskId: string): Promise<JournaledRun | undefined> {
