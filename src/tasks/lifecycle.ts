@@ -8,9 +8,10 @@ import { LeftRunning } from './agent-run.ts'
 import { blobKeys } from './blob-keys.ts'
 import { addTokens, NO_TOKENS } from '../contracts/usage.ts'
 import { egressContext, usageEvent } from './egress.ts'
+import { forgetAttempt } from './forget-attempt.ts'
 import { KeptMachines } from './kept-machines.ts'
 import { Pace } from './pace.ts'
-import type { QueuedTask } from './queue.ts'
+import { queuedTask } from './queue.ts'
 import { backOffMs, mayRunAgain } from './retry.ts'
 import type { RunServices } from './run.ts'
 import { type TakenUp, runTask } from './runner.ts'
@@ -20,7 +21,7 @@ import type { TaskSettings } from './settings.ts'
 import { reasonOf, StopSwitch } from './stop.ts'
 import type { UnfinishedTask } from './task-store.ts'
 import type { Ending } from './verdict.ts'
-import { pause } from './waiting.ts'
+import { elapsedMs, pause } from './waiting.ts'
 
 export interface LifecycleServices extends Omit<RunServices, 'kept'> {
   events: EventLog
@@ -341,28 +342,20 @@ export class Lifecycle implements AsyncDisposable {
   }
 
   async #startOver(active: ActiveTask, { failure }: Ending): Promise<Waiting | undefined> {
-    const { store, events, blobs, settings } = this.#services
-    const { id, attempts } = active
+    const { timings, maxRetries } = this.#services.settings
+    const { attempts } = active
     active.stop = new StopSwitch()
     active.takenUp = undefined
-    const ms = backOffMs(attempts, settings.timings.retryMs)
-    const why = `attempt ${attempts} of at most ${settings.maxRetries + 1} failed: ${failure?.message ?? ''}`
+    const why = `attempt ${attempts} of at most ${maxRetries + 1} failed: ${failure?.message ?? ''}`
     try {
-      await blobs.removeAll(blobKeys.results(id))
-      await store.startOver(id, attempts)
-      const message = `The task is started again: ${why}`
-      const data = { code: failure?.code, attempt: attempts }
-      await events.append(id, [
-        { type: 'log', level: 'warn', message, data },
-        { type: 'status', status: 'queued' },
-      ])
+      await forgetAttempt(this.#services, active, { code: failure?.code, why })
     } catch (error) {
       await this.#conclude(active, { ...NOTHING_RAN, ...reasonOf(error) })
       return undefined
     }
     if (active.stop.reason !== undefined) await this.#conclude(active, stopped(active.stop))
     else if (this.#scheduler.isClosed) this.#letGo(active)
-    else return { after: new Set(), notBefore: elapsedMs() + ms, why }
+    else return { after: new Set(), notBefore: elapsedMs() + backOffMs(attempts, timings.retryMs), why }
     return undefined
   }
 
@@ -412,17 +405,6 @@ export class Lifecycle implements AsyncDisposable {
     if (request.files.length > 0) await blobs.removeAll(blobKeys.inputs(id))
     if (request.uploadId !== undefined) await blobs.removeAll(blobKeys.uploads(request.uploadId))
   }
-}
-
-/** Milliseconds since the epoch by a clock that nobody sets. */
-function elapsedMs(): number {
-  return performance.timeOrigin + performance.now()
-}
-
-function queuedTask({ id, userId, request, createdAt }: StoredTask): QueuedTask {
-  const { priority, memoryMib, vcpus, continues, fork } = request
-  const takesOver = fork === true ? undefined : continues
-  return { id, userId, priority, memoryMib, vcpus, takesOver, since: new Date(createdAt).getTime() }
 }
 
 /** The end of a task that was stopped before it began. */

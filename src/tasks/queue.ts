@@ -1,5 +1,6 @@
 import type { Priority } from '../contracts/task.ts'
 import type { CapacityLimits, MachineSize } from '../machines/types.ts'
+import type { UnfinishedTask } from './task-store.ts'
 
 /** A task as the scheduler knows it. */
 export interface QueuedTask extends MachineSize {
@@ -10,6 +11,14 @@ export interface QueuedTask extends MachineSize {
   since: number
   /** The finished task whose kept machine it goes on in, if that is still there: it needs no room of its own then. */
   takesOver: string | undefined
+}
+
+/** A stored task as the scheduler knows it. */
+export function queuedTask(task: Pick<UnfinishedTask, 'id' | 'userId' | 'request' | 'createdAt'>): QueuedTask {
+  const { id, userId, request, createdAt } = task
+  const { priority, memoryMib, vcpus, continues, fork } = request
+  const takesOver = fork === true ? undefined : continues
+  return { id, userId, priority, memoryMib, vcpus, takesOver, since: new Date(createdAt).getTime() }
 }
 
 export interface FairQueueOptions {

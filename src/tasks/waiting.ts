@@ -1,3 +1,8 @@
+/** Milliseconds since the epoch by a clock that nobody sets. */
+export function elapsedMs(): number {
+  return performance.timeOrigin + performance.now()
+}
+
 /** Resolves after `ms`, or at once when `signal` aborts; never rejects. */
 export function pause(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
