@@ -6,6 +6,7 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { z } from 'zod'
 import { createGateway } from '../src/gateway/gateway.ts'
 import { openDatabase } from '../src/store/database.ts'
+import { SOUND_STORAGE } from '../src/store/testing/sound-storage.ts'
 import { createLogger } from '../src/telemetry/logger.ts'
 
 const { dir, bulkPort, modelPort } = z
@@ -18,6 +19,7 @@ const gateway = createGateway({
     network: { allow: [`127.0.0.1:${bulkPort}`] },
   },
   database: await openDatabase(join(dir, 'bench.db')),
+  storage: SOUND_STORAGE,
   credentials: { kind: () => 'api-key', use: () => ({ kind: 'api-key', secret: 'sk-bench' }) },
   registries: [],
   isTrusted: () => true,

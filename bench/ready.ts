@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { agents } from '../src/agents/agents.ts'
 import { createGateway } from '../src/gateway/gateway.ts'
 import { openDatabase } from '../src/store/database.ts'
+import { SOUND_STORAGE } from '../src/store/testing/sound-storage.ts'
 import { startWaitingAgent } from '../src/tasks/waiting-agent.ts'
 import { createLogger } from '../src/telemetry/logger.ts'
 import { startScriptedModel } from '../scripted-model/server.ts'
@@ -123,6 +124,7 @@ async function bareClaude(host: Lab['host'], template: string): Promise<number> 
   const gateway = createGateway({
     config: { anthropic: { upstream: model.url }, network: { allow: [] } },
     database,
+    storage: SOUND_STORAGE,
     credentials: { kind: () => credential.kind, use: () => credential },
     registries: [],
     isTrusted: () => false,

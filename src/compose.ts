@@ -150,6 +150,7 @@ export async function compose(config: Config, log: Logger, options: ComposeOptio
   const gateway = createGateway({
     config,
     database,
+    storage,
     credentials: vaultCredentials(vault),
     registries: registryDestinations(registries),
     upstreams: upstreamSet({ settings: config.upstreams, registries: registryUpstreams(registries), secrets: vault }),

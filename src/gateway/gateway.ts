@@ -1,5 +1,6 @@
 import type { Config } from '../config/schema.ts'
 import type { Database } from '../store/database.ts'
+import type { Storage } from '../store/types.ts'
 import type { Logger } from '../telemetry/types.ts'
 import { isOwnAddress } from './addresses.ts'
 import type { Destination } from './authority.ts'
@@ -27,6 +28,7 @@ export interface GatewayOptions {
       Pick<Config, 'budgets' | 'prices' | 'limits'>
     >
   database: Database
+  storage: Storage
   credentials: CredentialSource
   /** Package registries this host is configured for: what the preset `packages` opens. */
   registries: readonly Destination[]
@@ -47,12 +49,12 @@ export interface GatewayOptions {
 
 /** The guests' only way out of their machines. */
 export function createGateway(options: GatewayOptions): Gateway {
-  const { config, credentials, database, now = () => new Date() } = options
+  const { config, credentials, database, storage, now = () => new Date() } = options
   const prices = new PriceTable(config.prices)
   const budgets = new Budgets(config.budgets ?? NO_BUDGETS, new Spending(database), now)
   const holds = new Holds(now)
-  const journal = new Journal(database)
-  const settle = settleOnce(database, options.log)
+  const journal = new Journal(database, storage)
+  const settle = settleOnce(database, storage, options.log)
 
   function open(context: EgressContext): EgressSession {
     const { machineId, taskId, userId } = context

@@ -4,6 +4,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { openDatabase } from '../store/database.ts'
+import { SOUND_STORAGE } from '../store/testing/sound-storage.ts'
 import { createLogger } from '../telemetry/logger.ts'
 import { vaultCredentials } from './credentials.ts'
 import { createGateway } from './gateway.ts'
@@ -30,6 +31,7 @@ beforeEach(async () => {
   const gateway = createGateway({
     config: { anthropic: { upstream: 'http://127.0.0.1:1' }, network: { allow: ['*.example'] } },
     database,
+    storage: SOUND_STORAGE,
     credentials: vaultCredentials(testSecrets({})),
     registries: [],
     isTrusted: () => true,
@@ -230,6 +232,7 @@ test('of a name with several addresses only those are used that may be', async (
   const mixed = createGateway({
     config: { anthropic: { upstream: 'http://127.0.0.1:1' }, network: { allow: [`mixed.example:${port}`] } },
     database,
+    storage: SOUND_STORAGE,
     credentials: vaultCredentials(testSecrets({})),
     registries: [],
     isTrusted: () => true,

@@ -2,8 +2,11 @@
 import { copyFileSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { sql } from 'kysely'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { SOUND_STORAGE } from '../store/testing/sound-storage.ts'
+import type { Storage } from '../store/types.ts'
 import { openTestGateway, startHeldUpstream, type TestGateway } from './test-gateway.ts'
 import { answerOn, MODEL_REQUEST, type TestGuest } from './test-guest.ts'
 import type { ModelUsage } from './types.ts'
@@ -222,22 +225,68 @@ test('whoever hears of a request finds it stored', async () => {
   expect(await Promise.all(found)).toMatchObject([[{ complete: true, outputTokens: 42 }]])
 })
 
-test('a request that cannot be written down is never sent whole: the agent is told to try again, and can', async () => {
-  await sql`CREATE TRIGGER full BEFORE INSERT ON model_requests BEGIN SELECT RAISE(ABORT, 'disk full'); END`.execute(
-    gateway.database,
-  )
-  const { guest, errors, usages, session } = gateway.machine({ taskId: 't_1' })
-  const client = await guest()
-  const refused = await client.ask(MODEL_REQUEST, BODY)
+/** Lets nothing be inserted into a table until the function given back is called. */
+async function fill(table: string): Promise<() => Promise<unknown>> {
+  const trigger = `CREATE TRIGGER full BEFORE INSERT ON ${table} BEGIN SELECT RAISE(ABORT, 'disk full'); END`
+  await sql.raw(trigger).execute(gateway.database)
+  return () => sql`DROP TRIGGER full`.execute(gateway.database)
+}
+
+let attempts = 0
+
+/** Tries what fails again, as on a disk that will have room at some time. */
+function patientStorage(): Storage {
+  attempts = 0
+  return {
+    ...SOUND_STORAGE,
+    async persist(work) {
+      for (;;) {
+        attempts += 1
+        try {
+          return await work()
+        } catch {
+          await sleep(5)
+        }
+      }
+    },
+  }
+}
+
+test('a request that cannot be written down is never sent whole: the agent is told to try again', async () => {
+  await fill('model_requests')
+  const { guest, errors } = gateway.machine({ taskId: 't_1' })
+  const refused = await (await guest()).ask(MODEL_REQUEST, BODY)
   expect([refused.status, JSON.parse(refused.body)]).toMatchObject([529, { error: { type: 'overloaded_error' } }])
   expect(errors).toMatchObject([{ status: 529, message: expect.stringContaining('disk full') }])
   expect(upstream.asked).toEqual([])
-  await sql`DROP TRIGGER full`.execute(gateway.database)
-  const answer = client.ask(MODEL_REQUEST, BODY)
-  ;(await answering()).writeHead(200, SSE).end(START + END)
-  expect((await answer).status).toBe(200)
-  await session.settled()
-  expect(usages).toMatchObject([{ complete: true }])
+})
+
+test('while the disk takes nothing, requests and the ends of answers wait for it', async () => {
+  const path = join(folder, 'patient.db')
+  gateway = stack.use(await openTestGateway(upstream.url, { databasePath: path, storage: patientStorage() }))
+  const { guest, usages, session } = gateway.machine({ taskId: 't_1' })
+  const client = await guest()
+  const makeRoomForRequests = await fill('model_requests')
+  const stream = client.send(MODEL_REQUEST, BODY)
+  const answer = answerOn(stream)
+  await expect.poll(() => attempts).toBeGreaterThan(2)
+  expect(upstream.asked).toEqual([])
+  await makeRoomForRequests()
+
+  const response = await answering()
+  const makeRoomForCounts = await fill('usage_records')
+  response.writeHead(200, SSE).end(START + END)
+  await expect.poll(() => session.totals().requests).toBe(1)
+  // Killed now, it is one that nobody saw the end of.
+  const next = await afterKill(path)
+  await sql`DROP TRIGGER full`.execute(next.database)
+  await next.gateway.settle()
+  expect(await next.gateway.recordsOf('t_1')).toMatchObject([{ complete: false }])
+  expect([usages, stream.readableEnded]).toEqual([[], false])
+  await makeRoomForCounts()
+  expect((await answer).body).toBe(START + END)
+  expect(usages).toMatchObject([{ complete: true, outputTokens: 42 }])
+  expect(await gateway.gateway.recordsOf('t_1')).toEqual(usages)
 })
 
 test.each([
@@ -266,27 +315,6 @@ test.each([
   const next = await killed
   await next.gateway.settle()
   expect(await next.gateway.recordsOf('t_1')).toMatchObject([{ complete: true, inputTokens: 1000, outputTokens: 42 }])
-})
-
-test('a count that cannot be stored at once is stored when it can be, and told then', async () => {
-  await sql`CREATE TRIGGER full BEFORE INSERT ON usage_records BEGIN SELECT RAISE(ABORT, 'disk full'); END`.execute(
-    gateway.database,
-  )
-  const { guest, usages, session } = gateway.machine({ taskId: 't_1' })
-  const stream = (await guest()).send(MODEL_REQUEST, BODY)
-  const answer = answerOn(stream)
-  ;(await answering()).writeHead(200, SSE).end(START + END)
-  await expect.poll(() => session.totals().requests).toBe(1)
-  // Killed now, it is one that nobody saw the end of.
-  const next = await afterKill()
-  await sql`DROP TRIGGER full`.execute(next.database)
-  await next.gateway.settle()
-  expect(await next.gateway.recordsOf('t_1')).toMatchObject([{ complete: false }])
-  expect([usages, stream.readableEnded]).toEqual([[], false])
-  await sql`DROP TRIGGER full`.execute(gateway.database)
-  expect((await answer).body).toBe(START + END)
-  expect(usages).toMatchObject([{ complete: true, outputTokens: 42 }])
-  expect(await gateway.gateway.recordsOf('t_1')).toEqual(usages)
 })
 
 test('an answer in one piece that is cut off is counted with all that the request allowed', async () => {

@@ -2,6 +2,7 @@ import { setImmediate as immediate, setTimeout as sleep } from 'node:timers/prom
 import type { Insertable, Transaction } from 'kysely'
 import type { Database } from '../store/database.ts'
 import { storing } from '../store/failures.ts'
+import type { Storage } from '../store/types.ts'
 import type { ModelRequestsTable, Tables, UsageRecordsTable } from '../store/tables.ts'
 
 /** Changes that nobody waits for may wait so long for others, to be stored with one commit: each takes a while in which nothing else is done. */
@@ -12,10 +13,6 @@ const MAX_REST_MS = 50
 
 /** Between two notes of what has been seen of an answer. */
 const NOTE_MS = 1000
-
-/** A count that can't be stored, on a full disk for instance, is tried again; its request stays in the journal meanwhile. */
-const RETRY_MS = 1000
-const MAX_ATTEMPTS = 30
 
 /** A request as it is to be counted if it is cut off now. */
 export type OpenRequest = Insertable<ModelRequestsTable>
@@ -31,9 +28,8 @@ export type UsageRecord = Insertable<UsageRecordsTable>
 interface Change {
   /** When it is to be stored, on the clock of `performance.now()`; up to GATHER_MS earlier where something is stored anyway. */
   due: number
+  /** May be done twice: a commit that failed may be in the database all the same. */
   write(trx: Transaction<Tables>): Promise<unknown>
-  /** How often it may still be tried. */
-  attempts: number
   stored: PromiseWithResolvers<void>
 }
 
@@ -43,6 +39,7 @@ interface Change {
  */
 export class Journal {
   readonly #database: Database
+  readonly #storage: Storage
   /** At most one change of each request: the latest. */
   readonly #changes = new Map<string, Change>()
   /** Requests that have a row, or are about to, with the time of their last note. */
@@ -52,8 +49,9 @@ export class Journal {
   /** Until then no commit begins. */
   #restsUntil = 0
 
-  constructor(database: Database) {
+  constructor(database: Database, storage: Storage) {
     this.#database = database
+    this.#storage = storage
   }
 
   /** Resolves when the request is durable: from now on it is counted, whatever happens. Rejects with `storage_failed`, or when it has ended. */
@@ -63,8 +61,12 @@ export class Journal {
     try {
       await this.#put(id, {
         due: performance.now(),
-        attempts: 1,
-        write: (trx) => trx.insertInto('modelRequests').values(request).execute(),
+        write: (trx) =>
+          trx
+            .insertInto('modelRequests')
+            .values(request)
+            .onConflict((conflict) => conflict.column('id').doNothing())
+            .execute(),
       })
     } catch (error) {
       this.#open.delete(id)
@@ -81,7 +83,7 @@ export class Journal {
     const write: Change['write'] = (trx) =>
       trx.updateTable('modelRequests').set(progress()).where('id', '=', id).execute()
     // One that can't be stored is replaced by the next.
-    this.#put(id, { due, attempts: 1, write }).catch(() => undefined)
+    this.#put(id, { due, write }).catch(() => undefined)
   }
 
   /**
@@ -94,7 +96,6 @@ export class Journal {
     if (!this.#open.delete(id) && record === undefined) return Promise.resolve()
     return this.#put(id, {
       due: performance.now(),
-      attempts: MAX_ATTEMPTS,
       async write(trx) {
         if (record !== undefined)
           await trx
@@ -115,7 +116,10 @@ export class Journal {
     return stored.promise
   }
 
-  /** Group commit: one transaction at a time. Never rejects: each change carries its own outcome. */
+  /**
+   * Group commit: one transaction at a time. While the disk takes nothing all wait, and the guests with them. Never rejects: each change
+   * carries its own outcome.
+   */
   async #run(): Promise<void> {
     this.#isRunning = true
     while (this.#changes.size > 0) {
@@ -140,22 +144,21 @@ export class Journal {
     const changes = [...this.#changes].filter(([, { due }]) => due <= began + GATHER_MS)
     for (const [id] of changes) this.#changes.delete(id)
     try {
-      await storing("Model requests can't be written down", () =>
-        this.#database.transaction().execute(async (trx) => {
-          for (const [, { write }] of changes) await write(trx)
-        }),
-      )
+      await this.#storage.persist(() => this.#store(changes.map(([, { write }]) => write)))
       for (const [, { stored }] of changes) stored.resolve()
     } catch (error) {
-      for (const [id, change] of changes) this.#failed(id, change, error)
+      for (const [, { stored }] of changes) stored.reject(error)
     }
     // SQLite's commit blocks this process: half of the time is everybody else's.
     const ended = performance.now()
     this.#restsUntil = ended + Math.min(ended - began, MAX_REST_MS)
   }
 
-  #failed(id: string, change: Change, error: unknown): void {
-    if (change.attempts <= 1) return change.stored.reject(error)
-    this.#changes.set(id, { ...change, attempts: change.attempts - 1, due: performance.now() + RETRY_MS })
+  #store(writes: Change['write'][]): Promise<void> {
+    return storing("Model requests can't be written down", () =>
+      this.#database.transaction().execute(async (trx) => {
+        for (const write of writes) await write(trx)
+      }),
+    )
   }
 }

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { ScriptInput } from '../../scripted-model/script.ts'
 import { startScriptedModel, type ScriptedModel } from '../../scripted-model/server.ts'
 import { openDatabase, type Database } from '../store/database.ts'
+import { SOUND_STORAGE } from '../store/testing/sound-storage.ts'
 import { createLogger } from '../telemetry/logger.ts'
 import { vaultCredentials } from './credentials.ts'
 import { createGateway } from './gateway.ts'
@@ -65,6 +66,7 @@ function open({ upstream, apiKey, oauthToken, ...context }: Given = { apiKey: SE
   const gateway = createGateway({
     config: { anthropic: { upstream: upstream ?? model.url }, network: { allow: [] } },
     database,
+    storage: SOUND_STORAGE,
     credentials: vaultCredentials(testSecrets({ 'anthropic-api-key': apiKey, 'claude-oauth-token': oauthToken })),
     registries: [],
     isTrusted: () => false,

@@ -5,6 +5,7 @@ import { createServer, type AddressInfo, type Socket } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { openDatabase, type Database } from '../store/database.ts'
+import { SOUND_STORAGE } from '../store/testing/sound-storage.ts'
 import { preambleLine } from '../link/scanner.ts'
 import { createLogger } from '../telemetry/logger.ts'
 import { vaultCredentials } from './credentials.ts'
@@ -36,6 +37,7 @@ function open(
   const gateway = createGateway({
     config: { anthropic: { upstream: 'http://127.0.0.1:1' }, network: { allow: [] } },
     database,
+    storage: SOUND_STORAGE,
     credentials: vaultCredentials(testSecrets({})),
     registries: given.registry === undefined ? [] : [given.registry],
     isTrusted: () => true,

@@ -1,6 +1,7 @@
 import { sql } from 'kysely'
 import type { Database } from '../store/database.ts'
 import { storing } from '../store/failures.ts'
+import type { Storage } from '../store/types.ts'
 import type { Logger } from '../telemetry/types.ts'
 
 /** What a usage record takes over from the journal as it is. */
@@ -25,8 +26,13 @@ const SAME = [
  * it can have cost, at the time at which it began. One transaction, so that who is killed in this has counted nothing. No request may
  * be under way. Rejects with `storage_failed`.
  */
-async function settle(database: Database, log: Logger): Promise<void> {
-  const settled = await storing("Model requests of the last run can't be counted", () =>
+async function settle(database: Database, storage: Storage, log: Logger): Promise<void> {
+  const settled = await storage.persist(() => move(database))
+  for (const request of settled) log.warn(request, 'A model request was cut off by the end of the last run')
+}
+
+function move(database: Database) {
+  return storing("Model requests of the last run can't be counted", () =>
     database.transaction().execute(async (trx) => {
       await trx
         .insertInto('usageRecords')
@@ -41,14 +47,13 @@ async function settle(database: Database, log: Logger): Promise<void> {
       return trx.deleteFrom('modelRequests').returning(['id', 'taskId', 'model', 'chargeUsd']).execute()
     }),
   )
-  for (const request of settled) log.warn(request, 'A model request was cut off by the end of the last run')
 }
 
 /** `settle`, once however often it is called; after a failure the next call tries again. */
-export function settleOnce(database: Database, log: Logger): () => Promise<void> {
+export function settleOnce(database: Database, storage: Storage, log: Logger): () => Promise<void> {
   let settled: Promise<void> | undefined
   return () => {
-    settled ??= settle(database, log).catch((error: unknown) => {
+    settled ??= settle(database, storage, log).catch((error: unknown) => {
       settled = undefined
       throw error
     })

@@ -4,6 +4,8 @@ import { createServer, type IncomingMessage, type RequestListener, type ServerRe
 import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { openDatabase, type Database } from '../store/database.ts'
+import { SOUND_STORAGE } from '../store/testing/sound-storage.ts'
+import type { Storage } from '../store/types.ts'
 import { createLogger } from '../telemetry/logger.ts'
 import { vaultCredentials } from './credentials.ts'
 import { createGateway, type GatewayOptions } from './gateway.ts'
@@ -29,7 +31,12 @@ export interface TestGateway extends AsyncDisposable {
   restart(): TestGateway
 }
 
-type Settings = Partial<GatewayOptions['config']> & { apiKey?: string; now?: () => Date; databasePath?: string }
+type Settings = Partial<GatewayOptions['config']> & {
+  apiKey?: string
+  now?: () => Date
+  storage?: Storage
+  databasePath?: string
+}
 
 /** Opens a gateway whose model requests go to `url`. Its store is in memory unless it is given a path. */
 export async function openTestGateway(
@@ -47,11 +54,16 @@ export async function openTestGateway(
   }
 }
 
-function gatewayOn(database: Database, url: string, { apiKey = 'sk-test', now, ...config }: Settings): TestGateway {
+function gatewayOn(
+  database: Database,
+  url: string,
+  { apiKey = 'sk-test', now, storage = SOUND_STORAGE, ...config }: Settings,
+): TestGateway {
   const stack = new AsyncDisposableStack()
   const gateway = createGateway({
     config: { anthropic: { upstream: url }, network: { allow: [] }, ...config },
     database,
+    storage,
     credentials: vaultCredentials(testSecrets({ 'anthropic-api-key': apiKey })),
     registries: [],
     isTrusted: () => false,
@@ -83,7 +95,7 @@ function gatewayOn(database: Database, url: string, { apiKey = 'sk-test', now, .
     database,
     gateway,
     machine,
-    restart: () => stack.use(gatewayOn(database, url, { apiKey, ...(now && { now }), ...config })),
+    restart: () => stack.use(gatewayOn(database, url, { apiKey, storage, ...(now && { now }), ...config })),
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   }
 }

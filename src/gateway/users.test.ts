@@ -5,6 +5,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { startScriptedModel, type ScriptedModel } from '../../scripted-model/server.ts'
 import { newId } from '../contracts/ids.ts'
 import { openDatabase, type Database } from '../store/database.ts'
+import { SOUND_STORAGE } from '../store/testing/sound-storage.ts'
 import { createLogger } from '../telemetry/logger.ts'
 import { createKeyFile } from '../vault/key-file.ts'
 import type { Vault } from '../vault/types.ts'
@@ -54,6 +55,7 @@ beforeEach(async () => {
   gateway = createGateway({
     config: { anthropic: { upstream: model.url }, network: { allow: [] } },
     database,
+    storage: SOUND_STORAGE,
     credentials: vaultCredentials(vault),
     registries: [],
     isTrusted: () => false,

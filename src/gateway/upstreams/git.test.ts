@@ -7,6 +7,7 @@ import { startToolServer, type ToolServer } from '../../../test/support/tool-ser
 import { UpstreamSetting } from '../../config/schema.ts'
 import { startTestAgent, startTestHost } from '../../link/testing.ts'
 import { openDatabase } from '../../store/database.ts'
+import { SOUND_STORAGE } from '../../store/testing/sound-storage.ts'
 import { createLogger } from '../../telemetry/logger.ts'
 import { vaultCredentials } from '../credentials.ts'
 import { createGateway } from '../gateway.ts'
@@ -44,6 +45,7 @@ async function openGuest(stored: Record<string, string>) {
   const gateway = createGateway({
     config: { anthropic: { upstream: 'http://127.0.0.1:1' }, network: { allow: [] } },
     database,
+    storage: SOUND_STORAGE,
     credentials: vaultCredentials(secrets),
     registries: [],
     upstreams: { ...set, agents: new UpstreamAgents(() => [server.ca]) },

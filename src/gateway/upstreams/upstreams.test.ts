@@ -9,6 +9,7 @@ import { UpstreamSetting } from '../../config/schema.ts'
 import type { NetworkPolicy } from '../../contracts/network.ts'
 import type { RegistryUpstream } from '../../registries/upstreams.ts'
 import { openDatabase, type Database } from '../../store/database.ts'
+import { SOUND_STORAGE } from '../../store/testing/sound-storage.ts'
 import { createLogger } from '../../telemetry/logger.ts'
 import { vaultCredentials } from '../credentials.ts'
 import { createGateway } from '../gateway.ts'
@@ -50,6 +51,7 @@ function open({ settings = [], registries = [], network = [], ...given }: Given)
   const gateway = createGateway({
     config: { anthropic: { upstream: 'http://127.0.0.1:1' }, network: { allow: network, users: given.users } },
     database,
+    storage: SOUND_STORAGE,
     credentials: vaultCredentials(secrets),
     registries: [],
     upstreams: { ...set, agents: new UpstreamAgents(() => given.certificates ?? []) },
