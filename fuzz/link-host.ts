@@ -42,7 +42,8 @@ export class LinkHost implements AsyncDisposable {
     guest.on('error', () => undefined)
     guest.on('stream', (stream, headers) => {
       stream.on('error', () => undefined)
-      answer(stream, headers)
+      // It may be over already.
+      if (!stream.destroyed) answer(stream, headers)
     })
     guest.once('close', () => socket.destroy())
     socket.once('close', () => guest.destroy())
