@@ -1,4 +1,5 @@
 import { execFile, spawn } from 'node:child_process'
+import { lstatSync } from 'node:fs'
 import { once } from 'node:events'
 import { copyFile, mkdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -27,6 +28,11 @@ const SETTINGS = {
   'gc.auto': '0',
   'advice.addEmbeddedRepo': 'false',
 }
+
+/** Changed contents beyond this are no matter for a patch. A sparse file can claim a thousand times the disk, and git would read all of it. */
+const MAX_CONTENT_BYTES = 1024 ** 3
+/** Names of changed files, as git lists them. */
+const MAX_LISTING_BYTES = 256 * 1024 * 1024
 
 class Repository {
   readonly folder: string
@@ -64,8 +70,18 @@ class Repository {
   }
 
   async git(index: string, ...command: string[]): Promise<string> {
-    const options = { ...this.spawnOptions(index), maxBuffer: 1024 * 1024 }
+    const options = { ...this.spawnOptions(index), maxBuffer: MAX_LISTING_BYTES }
     return (await promisify(execFile)('git', this.arguments(command), options)).stdout.trim()
+  }
+
+  /** How much the files hold that differ from an index, as far as sizes and times tell. */
+  async changedBytes(index: string): Promise<number> {
+    const names = await this.git(index, 'ls-files', '-z', '--modified', '--others', '--exclude-standard')
+    const sizes = names
+      .split('\0')
+      .filter((name) => name !== '')
+      .map((name) => sizeOf(join(this.#root, name)))
+    return sizes.reduce((sum, size) => sum + size, 0)
   }
 
   /** Puts all files into an index and writes them as a tree; what can't be read is left out. */
@@ -73,6 +89,15 @@ class Repository {
     // Exits with an error for single files it could not add: those are missing from the patch, nothing else is.
     await this.git(index, 'add', '-A', '--ignore-errors').catch(() => '')
     return this.git(index, 'write-tree')
+  }
+}
+
+function sizeOf(path: string): number {
+  try {
+    return lstatSync(path).size
+  } catch {
+    // Gone, or a path that is too long: git won't read it either.
+    return 0
   }
 }
 
@@ -102,6 +127,8 @@ export async function getPatch({ stream, closed }: Request, options: AgentOption
   const seconds = Math.floor(mtimeMs / 1000)
   await utimes(index, seconds, seconds)
   await giveToAgent(index, options.switchUsers)
+  if ((await repository.changedBytes('index.now')) > MAX_CONTENT_BYTES)
+    throw new Refusal(413, `the changed files hold more than a patch can, ${MAX_CONTENT_BYTES / 1024 ** 2} MiB`)
   const after = await repository.snapshot('index.now')
   const diff = ['diff-tree', '-r', '-p', '--binary', '--full-index', '--no-renames', '--no-color']
   const git = spawn('git', repository.arguments([...diff, '--no-ext-diff', '--no-textconv', before, after]), {

@@ -67,12 +67,13 @@ export async function putArchive({ stream, query, closed }: Request, switchUsers
 
 /**
  * `POST /archive`: the named paths as a tar stream. Read as root, so that what an agent made with sudo comes along. Files that
- * vanished or changed meanwhile are left out or as they were found: the host compares with what it asked for.
+ * vanished or changed meanwhile are left out or as they were found: the host compares with what it asked for. Whole folders, which
+ * only a guest unpacks, come with their holes as such: a file can claim a thousand times the disk.
  */
 export async function postArchive({ stream, closed }: Request): Promise<void> {
   const { root, paths, recursive = false } = await readJson<ArchiveRequest>(stream)
   const format = '--format=pax --numeric-owner --owner=0 --group=0 --hard-dereference --ignore-failed-read'
-  const names = `${recursive ? '--recursion' : '--no-recursion'} --null --verbatim-files-from --files-from=-`
+  const names = `${recursive ? '--recursion --sparse' : '--no-recursion'} --null --verbatim-files-from --files-from=-`
   const tar = spawn('tar', ['-c', '-f', '-', '-C', root, ...`${format} ${names}`.split(' ')])
   const stderr = stderrTail(tar)
   const exited = once(tar, 'close')

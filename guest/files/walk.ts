@@ -8,7 +8,7 @@ export interface WalkedEntry {
 
 export interface Walk {
   entries: AsyncIterable<WalkedEntry>
-  /** Names left out so far because they are not UTF-8, or could not be looked at. */
+  /** Names left out so far because they are not UTF-8, or could not be looked at, as where a path is longer than the kernel takes. */
   skipped(): number
 }
 
@@ -38,6 +38,16 @@ export function walk(root: string, enter: (path: string, name: string) => boolea
     return good.map((name) => name.toString('utf8'))
   }
 
+  /** Undefined where it is gone, or can't be looked at. */
+  function look(path: string): BigIntStats | undefined {
+    try {
+      return lstatSync(`${root}/${path}`, { bigint: true, throwIfNoEntry: false })
+    } catch {
+      skipped += 1
+      return undefined
+    }
+  }
+
   async function* entries(): AsyncGenerator<WalkedEntry> {
     let count = 0
     const folders = ['']
@@ -46,7 +56,7 @@ export function walk(root: string, enter: (path: string, name: string) => boolea
         const path = folder === '' ? name : `${folder}/${name}`
         if (!enter(path, name)) continue
         if (++count % SLICE === 0) await new Promise((resolve) => setImmediate(resolve))
-        const stat = lstatSync(`${root}/${path}`, { bigint: true, throwIfNoEntry: false })
+        const stat = look(path)
         if (stat === undefined) continue
         if (stat.isDirectory()) folders.push(path)
         yield { path, stat }
