@@ -1,7 +1,7 @@
 /**
  * The program of the launcher process (see `launcher.ts`), for perl, which is part of every Debian. It is small, so that it forks
  * fast. Arguments: the uid that pipes belong to, or ''; `1` where what it starts needs the ordinary out-of-memory score, or '';
- * the folder in which it makes a cgroup for each child, or ''.
+ * the folder in which it makes a cgroup for each child, or ''; how many processes and threads each of these may hold.
  *
  * Its stdin takes
  *
@@ -27,7 +27,7 @@ export const LAUNCHER_PROGRAM = String.raw`
 use strict;
 use POSIX ();
 $0 = 'vivarium-launcher';
-my ($pipe_owner, $spared, $groups) = @ARGV;
+my ($pipe_owner, $spared, $groups, $max_processes) = @ARGV;
 my ($input, $group_count, %starting, %running, %held) = ('', 0);
 open(my $null, '<', '/dev/null') or die "/dev/null: $!\n";
 
@@ -49,15 +49,19 @@ sub make_group {
   return '' if $groups eq '';
   for (;;) {
     my $group = "$groups/exec-$$-" . $group_count++;
-    return $group if mkdir $group;
+    if (mkdir $group) {
+      # Where the kernel can.
+      write_text("$group/pids.max", $max_processes);
+      return $group;
+    }
     return undef if $! != POSIX::EEXIST();
   }
 }
 
-sub write_zero {
-  my ($path) = @_;
+sub write_text {
+  my ($path, $text) = @_;
   open(my $file, '>', $path) or return;
-  return syswrite($file, '0');
+  return syswrite($file, $text);
 }
 
 # Sets the environment, and takes apart the rest: the folder and the arguments.
@@ -73,8 +77,8 @@ sub unpack_strings {
 # What of a child's life needs no program. Returns, with $! set, the step that failed.
 sub settle {
   my ($group, $out, $err) = @_;
-  $group eq '' or write_zero("$group/cgroup.procs") or return 'group';
-  !$spared or write_zero('/proc/self/oom_score_adj') or return 'score';
+  $group eq '' or write_text("$group/cgroup.procs", '0') or return 'group';
+  !$spared or write_text('/proc/self/oom_score_adj', '0') or return 'score';
   POSIX::setsid();
   my @streams = ($null, $out, $err);
   for (0 .. 2) { defined POSIX::dup2(fileno $streams[$_], $_) or return 'streams' }

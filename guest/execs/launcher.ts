@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { GUEST_USER } from '../../src/link/constants.ts'
 import { attempt, log } from '../log.ts'
 import { LAUNCHER_PROGRAM } from './launcher-program.ts'
+import { maxProcesses } from './processes.ts'
 
 /** A program to be started; strings without NUL. */
 export interface LaunchRequest {
@@ -52,7 +53,7 @@ export interface LauncherOptions {
   switchUsers: boolean
   /** Whether the out-of-memory killer spares the agent, as it must not what the agent starts. */
   spared: boolean
-  /** Where each program gets a cgroup of its own; undefined: nowhere. */
+  /** Where each program gets a cgroup of its own, with a bound on its processes; undefined: nowhere. */
   cgroupDir: string | undefined
 }
 
@@ -94,7 +95,8 @@ export class Launcher {
   readonly #arguments: string[]
 
   constructor({ switchUsers, spared, cgroupDir }: LauncherOptions) {
-    this.#arguments = [switchUsers ? String(GUEST_USER.uid) : '', spared ? '1' : '', cgroupDir ?? '']
+    const owner = switchUsers ? String(GUEST_USER.uid) : ''
+    this.#arguments = [owner, spared ? '1' : '', cgroupDir ?? '', String(maxProcesses())]
     this.#prepareSpare()
   }
 

@@ -48,6 +48,18 @@ export function findProcesses(leader: number, assignment: string): number[] {
   return [...found]
 }
 
+/** More than builds, browsers and test suites need. */
+const MAX_PROCESSES = 2048
+
+/**
+ * How many processes and threads one exec may have at once; no more than a quarter of what the kernel allows in all, which it derives from
+ * the memory. A fork bomb then fills its own group, and the agent can still start what brings its machine's files out.
+ */
+export function maxProcesses(): number {
+  const threads = Number(readFileSync('/proc/sys/kernel/threads-max', 'utf8'))
+  return Math.min(MAX_PROCESSES, Math.floor(threads / 4))
+}
+
 /** The pseudo terminal that controls a process: null while there is none, undefined when the process is gone. */
 export function terminalOf(pid: number): string | null | undefined {
   const process = readProcess(pid)

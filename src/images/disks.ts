@@ -64,6 +64,12 @@ async function resetTimes(path: string, inodeCount: number, signal: AbortSignal 
 }
 
 /**
+ * Room that is left where the agent's user has filled the workspace: for root, and for what is written through the overlay, which the
+ * kernel does as root, such as the guest agent's own files. A machine that is full can still be worked with, and its work brought out.
+ */
+const RESERVE_MIB = 64
+
+/**
  * Makes an empty, sparse ext4 disk of `sizeMib` for what a machine writes. Everything is laid out now, so that no kernel
  * thread finishes the job in every guest later; no journal, because the disk never outlives its machine.
  */
@@ -72,7 +78,8 @@ export async function makeScratchDisk(path: string, sizeMib: number): Promise<vo
   await truncate(path, sizeMib * 1024 * 1024)
   await run(
     'mke2fs',
-    ['-q', '-F', '-t', 'ext4', '-b', String(BLOCK), '-m', '0', '-L', 'scratch', '-U', SCRATCH_UUID]
+    ['-q', '-F', '-t', 'ext4', '-b', String(BLOCK), '-m', String((100 * RESERVE_MIB) / sizeMib)]
+      .concat(['-L', 'scratch', '-U', SCRATCH_UUID])
       .concat(['-O', '^has_journal,^orphan_file,^resize_inode,^metadata_csum,uninit_bg'])
       .concat(['-E', `lazy_itable_init=0,hash_seed=${SCRATCH_UUID},root_owner=0:0`, path]),
     { signal: undefined },

@@ -14,7 +14,7 @@ import { buildInitrd, type GuestProgram } from './initrd.ts'
 import { readManifest } from './manifest.ts'
 import { hostArchitecture, recipeFor, recipeKey, type Recipe } from './recipe.ts'
 import { buildOnce } from './build-once.ts'
-import type { GuestImage, Images, Progress } from './types.ts'
+import { SCRATCH_FORMAT, type GuestImage, type Images, type Progress } from './types.ts'
 
 export interface ImagesOptions {
   /** Images live at `<cacheDir>/images/<key>/`, scratch disks at `<cacheDir>/scratch/`. */
@@ -75,7 +75,7 @@ export function createImages(options: ImagesOptions): Images {
     },
 
     emptyScratch(sizeMib) {
-      return fileOnce(join(options.cacheDir, 'scratch', `empty-${sizeMib}.ext4`), (path) =>
+      return fileOnce(join(options.cacheDir, 'scratch', `empty-${sizeMib}-${SCRATCH_FORMAT}.ext4`), (path) =>
         makeScratchDisk(path, sizeMib),
       )
     },

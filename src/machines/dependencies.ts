@@ -1,4 +1,4 @@
-import type { GuestImage } from '../images/types.ts'
+import { SCRATCH_FORMAT, type GuestImage } from '../images/types.ts'
 import type { Engine } from './types.ts'
 
 /** What a saved machine can't do without, by name and in words for people, e.g. `{vmm: 'QEMU 7.2.22'}`. */
@@ -13,7 +13,7 @@ export async function dependenciesOf(
   return {
     ...(await engine.compatibility()),
     'guest image': image?.manifest.key ?? 'not built yet',
-    'scratch disk': `${scratchMib} MiB`,
+    'scratch disk': `${scratchMib} MiB, format ${SCRATCH_FORMAT}`,
   }
 }
 
