@@ -63,6 +63,9 @@ async function resetTimes(path: string, inodeCount: number, signal: AbortSignal 
   await run('debugfs', ['-w', path], { signal, input: `${commands.join('\n')}\n` })
 }
 
+/** In MiB. A commit writes what changed in folders and inodes within seconds. */
+const JOURNAL_MIB = 16
+
 /**
  * Room that is left where the agent's user has filled the workspace: for root, and for what is written through the overlay, which the
  * kernel does as root, such as the guest agent's own files. A machine that is full can still be worked with, and its work brought out.
@@ -71,7 +74,8 @@ const RESERVE_MIB = 64
 
 /**
  * Makes an empty, sparse ext4 disk of `sizeMib` for what a machine writes. Everything is laid out now, so that no kernel
- * thread finishes the job in every guest later; no journal, because the disk never outlives its machine.
+ * thread finishes the job in every guest later. It has a journal: the commits of that also make QEMU write out its own tables, and so all that
+ * is left of a machine whose QEMU dies is a disk with everything but the last seconds.
  */
 export async function makeScratchDisk(path: string, sizeMib: number): Promise<void> {
   await writeFile(path, '')
@@ -80,8 +84,8 @@ export async function makeScratchDisk(path: string, sizeMib: number): Promise<vo
     'mke2fs',
     ['-q', '-F', '-t', 'ext4', '-b', String(BLOCK), '-m', String((100 * RESERVE_MIB) / sizeMib)]
       .concat(['-L', 'scratch', '-U', SCRATCH_UUID])
-      .concat(['-O', '^has_journal,^orphan_file,^resize_inode,^metadata_csum,uninit_bg'])
-      .concat(['-E', `lazy_itable_init=0,hash_seed=${SCRATCH_UUID},root_owner=0:0`, path]),
+      .concat(['-O', '^orphan_file,^resize_inode,^metadata_csum,uninit_bg', '-J', `size=${JOURNAL_MIB}`])
+      .concat(['-E', `lazy_itable_init=0,lazy_journal_init=1,hash_seed=${SCRATCH_UUID},root_owner=0:0`, path]),
     { signal: undefined },
   )
 }

@@ -25,7 +25,7 @@ export interface GuestImage {
 }
 
 /** Counts up when empty scratch disks are formatted in another way: what was written over one does not fit over another. */
-export const SCRATCH_FORMAT = 2
+export const SCRATCH_FORMAT = 3
 
 export interface Images {
   /** The image of the present recipe, built if it is missing. Rejects with `image_failed`. */

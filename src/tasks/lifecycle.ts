@@ -207,9 +207,9 @@ export class Lifecycle implements AsyncDisposable {
     const { atShutdown, timings } = this.#services.settings
     const running = this.#scheduler.close().flatMap((id) => this.#active.get(id) ?? [])
     const ended = Promise.all(running.map((active) => active.done.promise))
+    await Promise.all(running.map((active) => this.#release(active, atShutdown)))
     const isOver = new AbortController()
     const hurry = this.#hurryLater(timings.shutdownMs, isOver.signal)
-    await Promise.all(running.map((active) => this.#release(active, atShutdown)))
     await ended
     isOver.abort()
     await hurry
@@ -226,15 +226,16 @@ export class Lifecycle implements AsyncDisposable {
 
   /** Whether a task's run lies on the disk now, or has not begun. It goes on by itself when a server is there again. */
   async #suspend({ id }: ActiveTask): Promise<boolean> {
-    const { journal, machines, log } = this.#services
+    const { journal, machines, log, settings } = this.#services
+    const { timings } = settings
     try {
       const run = await journal.find(id)
       if (run === undefined || run.ending !== undefined) return true
       const state = machines.list().find((info) => info.id === run.machineId)?.state
       if (state === 'suspended') return true
       await journal.setWakeAt(id, new Date())
-      await machines.suspend(run.machineId)
-      return true
+      const suspended = machines.suspend(run.machineId).then(() => true)
+      return await Promise.race([suspended, pause(timings.suspendMs).then(() => false)])
     } catch (error) {
       log.warn({ err: error, taskId: id }, 'a running task could not be suspended')
       return false

@@ -32,6 +32,8 @@ export interface Timings {
   collectMs: number
   /** How long a link that failed waits for its machine to say why. */
   lostMs: number
+  /** How long a shutdown waits for a machine to be saved, in which requests to the model may end first. */
+  suspendMs: number
   /** How long a shutdown waits before it stops being patient with running tasks. */
   shutdownMs: number
   /** Uploads that no task took are removed after this. */
@@ -49,6 +51,7 @@ const TIMINGS: Omit<Timings, 'agingMs'> = {
   killMs: 10_000,
   collectMs: 5 * 60_000,
   lostMs: 2_000,
+  suspendMs: 180_000,
   shutdownMs: 20_000,
   uploadMs: 60 * 60_000,
   retryMs: 5_000,

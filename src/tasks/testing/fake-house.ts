@@ -186,6 +186,7 @@ export const SETTINGS: TaskSettings = {
     killMs: 30,
     collectMs: 500,
     lostMs: 200,
+    suspendMs: 200,
     shutdownMs: 200,
     uploadMs: 3_600_000,
     retryMs: 10,
