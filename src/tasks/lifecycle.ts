@@ -228,6 +228,7 @@ export class Lifecycle implements AsyncDisposable {
   async #suspend({ id }: ActiveTask): Promise<boolean> {
     const { journal, machines, log, settings } = this.#services
     const { timings } = settings
+    const isOver = new AbortController()
     try {
       const run = await journal.find(id)
       if (run === undefined || run.ending !== undefined) return true
@@ -235,10 +236,12 @@ export class Lifecycle implements AsyncDisposable {
       if (state === 'suspended') return true
       await journal.setWakeAt(id, new Date())
       const suspended = machines.suspend(run.machineId).then(() => true)
-      return await Promise.race([suspended, pause(timings.suspendMs).then(() => false)])
+      return await Promise.race([suspended, pause(timings.suspendMs, isOver.signal).then(() => false)])
     } catch (error) {
       log.warn({ err: error, taskId: id }, 'a running task could not be suspended')
       return false
+    } finally {
+      isOver.abort()
     }
   }
 
