@@ -1,6 +1,6 @@
 /**
  * Builds what is part of the program but not run from source into `dist/assets` (see src/assets.ts): the guest agent and
- * the workers as one file each, the guest's scripts as they are, the dashboard. Does nothing when no source has changed.
+ * the workers as one file each, the guest's scripts and systemd's units as they are, the dashboard. Does nothing when no source has changed.
  *
  *   node scripts/build-assets.ts
  */
@@ -27,7 +27,7 @@ function bundles(): Record<string, string> {
 /** A digest of every file that can change an asset. */
 function sourceDigest(): string {
   const hash = createHash('sha256')
-  for (const folder of ['guest', 'web', 'src']) {
+  for (const folder of ['guest', 'web', 'src', 'packaging']) {
     const names = readdirSync(join(ROOT, folder), { recursive: true, withFileTypes: true })
       .filter((entry) => entry.isFile() && !entry.name.endsWith('.test.ts'))
       .map((entry) => join(entry.parentPath, entry.name))
@@ -47,6 +47,7 @@ async function build(into: string): Promise<void> {
     await bundle.close()
   }
   cpSync(join(ROOT, 'guest/rootfs'), join(into, 'guest/rootfs'), { recursive: true })
+  cpSync(join(ROOT, 'packaging/systemd'), join(into, 'systemd'), { recursive: true })
   await buildDashboard(join(into, 'web'))
 }
 

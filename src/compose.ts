@@ -100,6 +100,8 @@ export interface Orchestrator extends AsyncDisposable {
    * are answered meanwhile, and until it is disposed of.
    */
   drain(): Promise<void>
+  /** Whether the database answers. */
+  answers: () => Promise<boolean>
   /** Whether a task or a machine would be lost by stopping now. */
   isBusy(): boolean
 }
@@ -119,6 +121,7 @@ export interface ComposeOptions {
 export async function compose(config: Config, log: Logger, options: ComposeOptions = {}): Promise<Orchestrator> {
   await using stack = new AsyncDisposableStack()
   const shutdown = new Shutdown()
+  const atShutdown = whatOutlives(config.tasks.atShutdown)
   const { doctor } = options.host ?? composeHost(config)
   const database = await openOrNameBackup(config.home, () => openDatabase(join(config.home, DATABASE_FILE)))
   stack.defer(() => database.destroy())
@@ -171,7 +174,7 @@ export async function compose(config: Config, log: Logger, options: ComposeOptio
       scratchMib: config.machines.scratchMib,
       largest: limits.largest,
       exclude: config.results.exclude,
-      atShutdown: config.tasks.atShutdown,
+      atShutdown,
       suspendIdleMs: config.machines.suspendIdleSeconds * 1000,
       templates: templateOptions(config, identity),
       warmEgress: (machineId, allow) => warmEgress(gateway, owner.user.id, machineId, allow),
@@ -192,7 +195,7 @@ export async function compose(config: Config, log: Logger, options: ComposeOptio
       log,
     }),
   )
-  const settings = taskSettings(config)
+  const settings = { ...taskSettings(config), atShutdown }
   const freeDiskBytes = () => diskSpace(config.home).freeBytes
   const capacity = createCapacity({ limits, machines, freeDiskBytes })
   const access = createMachineAccess({ machines, gateway, capacity })
@@ -314,9 +317,15 @@ export async function compose(config: Config, log: Logger, options: ComposeOptio
       retention.run().catch((err: unknown) => log.error({ err }, 'what is due for removal could not be removed'))
     },
     drain,
+    answers: async () => (await identity.listUsers()).length > 0,
     isBusy: () => tasks.activeCount() > 0 || machines.list().some(isLostByStopping),
     [Symbol.asyncDispose]: () => ownership.disposeAsync(),
   }
+}
+
+/** Process 1 of a container outlives its machines no more than they outlive it: the kernel ends them with it. */
+function whatOutlives(atShutdown: Config['tasks']['atShutdown']): Config['tasks']['atShutdown'] {
+  return process.pid === 1 && atShutdown === 'leave' ? 'suspend' : atShutdown
 }
 
 /** A step that is taken once, however often it is asked for. */

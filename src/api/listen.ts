@@ -38,12 +38,13 @@ export type AnswerRequest = (request: Request, bindings: HttpBindings | Http2Bin
 
 /**
  * Puts an app on a port; port 0 takes a free one. Rejects with `conflict` where the port is taken, unless `anyPort` says
- * that a free one will do, and with `setup_required` where the address can't be had at all.
+ * that a free one will do, and with `setup_required` where the address can't be had at all. With `fd`, a socket that listens already takes the
+ * place of the port; its host must be the address's, by which requests are checked.
  */
 export async function listen(
   fetch: AnswerRequest,
   address: { host: string; port: number },
-  options: { anyPort: boolean } = { anyPort: false },
+  options: { anyPort: boolean; fd?: number | undefined } = { anyPort: false },
 ): Promise<Listener> {
   const sockets = new WebSocketServer({ noServer: true, maxPayload: MAX_CLIENT_MESSAGE_BYTES })
   const server = createAdaptorServer({
@@ -60,7 +61,7 @@ export async function listen(
     },
   })
   if (!(server instanceof Server)) throw new TypeError('the adaptor made no HTTP/1.1 server')
-  const { port } = await bind(server, address).catch((error: unknown) => {
+  const { port } = await bind(server, address, options.fd).catch((error: unknown) => {
     if (options.anyPort && error instanceof VivariumError && error.code === 'conflict') {
       return bind(server, { ...address, port: 0 })
     }
@@ -95,7 +96,7 @@ async function stop(server: Server, sockets: WebSocketServer): Promise<void> {
   clearTimeout(cut)
 }
 
-function bind(server: Server, { host, port }: { host: string; port: number }): Promise<AddressInfo> {
+function bind(server: Server, { host, port }: { host: string; port: number }, fd?: number): Promise<AddressInfo> {
   return new Promise((resolve, reject) => {
     const refused = (error: NodeJS.ErrnoException): void => {
       const taken = error.code === 'EADDRINUSE'
@@ -104,12 +105,22 @@ function bind(server: Server, { host, port }: { host: string; port: number }): P
       reject(new VivariumError(taken ? 'conflict' : 'setup_required', message, { cause: error }))
     }
     server.once('error', refused)
-    server.listen({ port, host: bare(host), backlog: BACKLOG }, () => {
+    server.listen(fd === undefined ? { port, host: bare(host), backlog: BACKLOG } : { fd }, () => {
       server.off('error', refused)
       const address = server.address()
-      if (address !== null && typeof address === 'object') resolve(address)
+      if (address !== null && typeof address === 'object' && (fd === undefined || isAt(address, host))) {
+        return resolve(address)
+      }
+      server.close()
+      const where = typeof address === 'string' ? address : (address?.address ?? 'no address')
+      const message = `The socket that was handed over listens on ${where}, and the setting "listen" says ${host}: make them the same.`
+      reject(new VivariumError('setup_required', message))
     })
   })
+}
+
+function isAt({ address }: AddressInfo, host: string): boolean {
+  return address === bare(host) || (host === 'localhost' && (address === '127.0.0.1' || address === '::1'))
 }
 
 /** Where this machine itself reaches what listens on every address. */

@@ -12,6 +12,7 @@ import { registerPeople } from './commands/people.ts'
 import { registerRun } from './commands/run.ts'
 import { registerSecrets } from './commands/secrets.ts'
 import { registerServe } from './commands/serve.ts'
+import { registerService } from './commands/service.ts'
 import { registerShell } from './commands/shell.ts'
 import { registerTasks } from './commands/tasks.ts'
 import { registerTemplates } from './commands/templates.ts'
@@ -47,6 +48,7 @@ export async function runCommand(argv: string[], io: Io): Promise<number> {
   registerSecrets(program, io)
   registerBackup(program, io)
   registerHost(program, io, exitWith)
+  registerService(program, io)
   try {
     await program.parseAsync(argv, { from: 'user' })
     return exitCode

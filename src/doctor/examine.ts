@@ -5,6 +5,7 @@ import type { Images } from '../images/types.ts'
 import type { Engine, EngineProbe } from '../machines/types.ts'
 
 import { checkLeaks } from './leaks.ts'
+import { checkRestarts } from './restarts.ts'
 import type { Check, Report } from './types.ts'
 import { checkDisk } from './disk.ts'
 import { checkVault } from './vault.ts'
@@ -35,6 +36,7 @@ export async function examine(host: DoctorHost, signal?: AbortSignal): Promise<R
     checkMemory(),
     await checkDisk(host.config),
     checkUser(),
+    checkRestarts(host.config.home),
     await checkLeaks(host.config),
   ]
   return { checks, engine: chosen?.name ?? null, ready: checks.every((check) => check.status !== 'missing') }

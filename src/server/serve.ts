@@ -9,12 +9,13 @@ import { announce, withdraw } from './endpoint.ts'
 import { watchIdle } from './idle.ts'
 import { localKey } from './local-key.ts'
 import { lockDataFolder } from './lock.ts'
+import type { Supervisor } from './supervisor.ts'
 
 /**
  * What stopping may take from the first signal on: running tasks to be dealt with, machines to go, streams to end. A service manager must wait
  * longer (`TimeoutStopSec`).
  */
-const STOP_DEADLINE_MS = 90_000
+const STOP_DEADLINE_MS = 180_000
 
 export interface RunningServer extends AsyncDisposable {
   url: string
@@ -29,12 +30,12 @@ export interface RunningServer extends AsyncDisposable {
  * and announces itself to clients. Disposing undoes all of it: tasks first, while clients are still answered; then streams end, and all else in
  * reverse. It rejects with `shutting_down` when that takes too long; what is left stands in the journal. Rejects with `conflict` when the folder or the port
  * is taken, and with `setup_required` when the folder can't be had; `anyPort` takes a free port instead of a taken one, `forgetSecrets` empties the vault.
- * The other options are for tests.
+ * `supervisor` is told how far it is, where there is one. The other options are for tests.
  */
 export async function startServer(
   config: Config,
   log: Logger,
-  options: ComposeOptions & { anyPort: boolean },
+  options: ComposeOptions & { anyPort: boolean; supervisor?: Supervisor },
 ): Promise<RunningServer> {
   await using stack = new AsyncDisposableStack()
   makeDataFolder(config.home)
@@ -44,12 +45,17 @@ export async function startServer(
   const orchestrator = stack.use(await compose(config, log, options))
   const key = await localKey(config.home, orchestrator.identity, orchestrator.owner)
   await orchestrator.recover()
-  const server = stack.use(await listen(orchestrator.app.fetch, config.listen, options))
+  const { anyPort, supervisor } = options
+  const server = stack.use(await listen(orchestrator.app.fetch, config.listen, { anyPort, fd: supervisor?.listenFd }))
   const { promise: idle, resolve: onIdle } = Promise.withResolvers<void>()
   const isBusy = () => orchestrator.isBusy() || server.connections() > 0
   stack.use(watchIdle(config.idleExitSeconds, isBusy, onIdle))
   stack.use(announce(config.home, { url: server.url, key, pid: process.pid }))
+  stack.use(supervisor)
+  supervisor?.watch(orchestrator.answers)
   stack.defer(() => orchestrator.drain())
+  stack.defer(() => supervisor?.stopping())
+  await supervisor?.ready(`Dashboard and API at ${server.url}`)
   const ownership = stack.move()
   return { url: server.url, key, idle, [Symbol.asyncDispose]: () => within(STOP_DEADLINE_MS, ownership.disposeAsync()) }
 }

@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import { dropSecrets, loadConfig } from '../../config/load.ts'
 import { startServer } from '../../server/serve.ts'
+import { findSupervisor } from '../../server/supervisor.ts'
 import { createLogger } from '../../telemetry/logger.ts'
 import { untilAborted, type Io } from '../io.ts'
 import { number } from '../options.ts'
@@ -31,6 +32,7 @@ export function registerServe(program: Command, io: Io, exitWith: (code: number)
         dropSecrets(io.env)
         const logger = createLogger(config.log)
         const server = await startServer(config, logger, {
+          supervisor: findSupervisor(io.env, logger),
           anyPort: options.background === true,
           forgetSecrets: options.forgetSecrets === true,
         })

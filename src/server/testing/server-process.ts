@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { lockFile } from '../../files/lock.ts'
 import { findEndpoint, type Endpoint } from '../endpoint.ts'
 
-const MAIN = fileURLToPath(new URL('../../main.ts', import.meta.url))
+export const MAIN = fileURLToPath(new URL('../../main.ts', import.meta.url))
 
 export interface ServerProcess {
   child: ChildProcess
@@ -24,6 +24,8 @@ export interface ServerProcess {
 
 export interface Host extends AsyncDisposable {
   home: string
+  /** The environment of a server on it. */
+  env: NodeJS.ProcessEnv
   /** Starts the server, with more in its environment. */
   start(env?: Record<string, string>, stdio?: StdioOptions): ServerProcess
 }
@@ -55,6 +57,7 @@ export async function quietHost(): Promise<Host> {
   }
   return {
     home,
+    env: base,
     start(env = {}, stdio = ['ignore', 'ignore', 'pipe']) {
       const child = spawn(process.execPath, [MAIN, 'serve'], { env: { ...base, ...env }, stdio })
       ownership.defer(() => void child.kill('SIGKILL'))
