@@ -169,6 +169,23 @@ test('work of somebody has its place: nothing is started while it starts, and re
   await set.untilReady(2, 1)
 })
 
+test('nobody who has just got a machine is slowed down by its replacement', async () => {
+  let idle = 1
+  await using set = await setUp([KIND], { idleProcessors: () => idle })
+  const { machines, pool } = set
+  await set.untilReady(1, 1)
+  await pass(5) // all that time the processors are idle
+  await machines.assign(pool.take(FOR_AGENT)?.id ?? '', TASK)
+  await pass(2)
+  expect(pool.counts()).toEqual({ machines: 1, agents: 0 })
+  idle = 0
+  await pass(5)
+  idle = 1
+  await pass(2)
+  expect(machines.list()).toHaveLength(2)
+  await set.untilReady(1, 1)
+})
+
 test('ready machines are let go when memory is short or nobody has come for long, and are there again when it is worth it', async () => {
   await using set = await setUp([KIND], { idleMs: 60_000 })
   const { now, machines } = set

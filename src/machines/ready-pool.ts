@@ -51,6 +51,8 @@ const LOW_MEMORY = 0.1
 const ENOUGH_MEMORY = 0.2
 /** While somebody's machine runs, nothing is started where less than this is to spare: that machine would be the slower. */
 const IDLE_ENOUGH = 0.6
+/** So many seconds in a row, from the last time a machine was taken on: who has just got one is about to work. */
+const CALM_TENDS = 3
 /** Until what could not be made ready is tried again: twice as long after each failure in a row. */
 const RETRY_MS = 60_000
 const MAX_RETRY_MS = 30 * 60_000
@@ -91,6 +93,8 @@ class Pool implements ReadyPool {
   readonly #closing = new AbortController()
   readonly #timer: NodeJS.Timeout
   #lastActivity = performance.now()
+  /** Seconds in a row in which the processors had enough to spare. */
+  #calm = 0
   #tending: Promise<void> | undefined
   #filling: Promise<void> | undefined
 
@@ -111,6 +115,7 @@ class Pool implements ReadyPool {
     const waiting = agent && fitting.find((entry) => entry.waiting !== undefined && isFor(entry.waiting, agent))
     const chosen = waiting ?? fitting.find((entry) => entry.waiting === undefined)
     if (chosen === undefined) return undefined
+    this.#calm = 0
     this.#entries.delete(chosen.machine.id)
     return { id: chosen.machine.id, waiting: chosen.waiting }
   }
@@ -150,8 +155,8 @@ class Pool implements ReadyPool {
     while (this.#entries.size > 0 && !keep()) await this.#releaseOne()
     // Work that people wait for comes first.
     const isStarting = others.some(({ state }) => state === 'booting' || state === 'resuming')
-    const isIdleEnough = idleProcessors() >= IDLE_ENOUGH
-    const isBusy = isStarting || (others.length > 0 && !isIdleEnough)
+    this.#calm = idleProcessors() >= IDLE_ENOUGH ? this.#calm + 1 : 0
+    const isBusy = isStarting || (others.length > 0 && this.#calm < CALM_TENDS)
     if (isIdle || isBusy || this.#closing.signal.aborted || freeMemory() < ENOUGH_MEMORY) return
     // Not waited for: what is there is looked after meanwhile, and a template may take long to build.
     this.#filling ??= this.#attempt(() => this.#fill(others)).finally(() => (this.#filling = undefined))
