@@ -26,19 +26,24 @@ while read -r command; do
 done
 `
 
+/** Put before it: programs, the shell as well, lie at the same addresses each time they are started. */
+const FIXED = `[ "$1" = fixed ] || exec setarch -R /bin/sh "$0" fixed
+`
+
 export interface BareShell extends AsyncDisposable {
   /** Runs one command line; resolves with how its output came in. Rejects when the machine ends, or does not answer in time. */
   run(command: string): Promise<Arrival>
 }
 
-/** Starts the machine and does not wait for it: the first command does. */
-export async function startBareShell(host: BareHost): Promise<BareShell> {
+/** Starts the machine and does not wait for it: the first command does. `fixed`: as the agent does where software emulates the machine. */
+export async function startBareShell(host: BareHost, addresses: 'random' | 'fixed' = 'random'): Promise<BareShell> {
   await using stack = new AsyncDisposableStack()
   const dir = await mkdtemp(join(tmpdir(), 'vivarium-bare-'))
   stack.defer(() => rm(dir, { recursive: true, force: true }))
   const initrd = join(dir, 'initrd')
   // The kernel unpacks archives one after the other; a later file replaces an earlier one of its name.
-  const supervise = cpio([{ type: 'file', path: 'vivarium/supervise', mode: 0o755, content: Buffer.from(SHELL) }])
+  const content = Buffer.from(addresses === 'fixed' ? FIXED + SHELL : SHELL)
+  const supervise = cpio([{ type: 'file', path: 'vivarium/supervise', mode: 0o755, content }])
   await writeFile(initrd, Buffer.concat([await readFile(host.image.initrd), supervise]))
   const dialled = Promise.withResolvers<Socket>()
   const machine = stack.use(await startBareMachine(host, initrd, dialled.resolve))
