@@ -56,7 +56,8 @@ export function controlServer(options: AgentOptions, parts: AgentParts): (socket
 
   async function handle(stream: ServerHttp2Stream, headers: IncomingHttpHeaders) {
     const aborter = new AbortController()
-    stream.once('close', () => aborter.abort())
+    // With a reason: without one, an error is made that nobody reads.
+    stream.once('close', () => aborter.abort('closed'))
     // Every failure also ends in 'close'.
     stream.on('error', () => undefined)
     try {

@@ -57,11 +57,13 @@ export class Exec {
   readonly #outputs: Socket[]
   readonly #tracker: Tracker
   readonly #spoolDir: string
-  readonly #oomKillsBefore = oomKills()
+  readonly #oomKillsBefore: number
   #recording = true
 
-  private constructor({ pid, group, stdout, stderr, stdin, ended }: Launched, context: ExecContext) {
+  private constructor(launched: Launched, context: ExecContext, oomKillsBefore: number) {
+    const { pid, group, stdout, stderr, stdin, ended } = launched
     this.pid = pid
+    this.#oomKillsBefore = oomKillsBefore
     this.#outputs = [stdout, stderr]
     this.#tracker = context.track(group)
     this.#spoolDir = context.spoolDir
@@ -92,7 +94,10 @@ export class Exec {
     try {
       if (spec.argv.length === 0) throw new Refusal(400, 'argv is empty')
       if (containsNul(request)) throw new Refusal(400, 'no argument, variable or folder may hold a NUL')
-      return new Exec(await launcher.start(request), context)
+      const launching = launcher.start(request)
+      // Counted while the program starts, not before: it takes the kernel some time.
+      const oomKillsBefore = await Promise.resolve().then(oomKills)
+      return new Exec(await launching, context, oomKillsBefore)
     } catch (error) {
       throw asRefusal(error, spec)
     }

@@ -144,15 +144,18 @@ sub started {
   my $pidfd = syscall(434, $child->{pid}, 0);
   die "pidfd_open: $!\n" if $pidfd < 0;
   $running{$pidfd} = $child;
+  # The agent is woken once for one that ends at once.
+  vec(my $ended, $pidfd, 1) = 1;
+  return exited($pidfd, "started $child->{id}\nexited") if select($ended, undef, undef, 0.01) > 0;
   report('started', $child->{id});
 }
 
 sub exited {
-  my ($pidfd) = @_;
+  my ($pidfd, $event) = @_;
   my $child = delete $running{$pidfd};
   POSIX::close($pidfd);
   waitpid($child->{pid}, 0);
-  report('exited', $child->{id}, $? >> 8, $? & 127);
+  report($event, $child->{id}, $? >> 8, $? & 127);
 }
 
 sub take_input {
@@ -182,7 +185,7 @@ for (;;) {
   my @started = map { delete $starting{$_} } grep { vec($ready, $_, 1) } keys %starting;
   my @exited = grep { vec($ready, $_, 1) } keys %running;
   started($_) for @started;
-  exited($_) for @exited;
+  exited($_, 'exited') for @exited;
   take_input() if vec($ready, 0, 1);
 }
 `

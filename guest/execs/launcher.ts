@@ -77,6 +77,8 @@ interface Ends {
 type Helper = ChildProcessByStdio<Writable, Readable, null>
 
 const LONG_MS = 200
+/** After a program's end: its host is answered first. */
+const SETTLE_MS = 10
 
 /**
  * Starts programs by a small process of its own. Forking the agent would copy the page tables of a large process, and hold it
@@ -121,6 +123,7 @@ export class Launcher {
   /** Has the next child prepared once a program has ended, or runs for long: a short one has the processors for itself. */
   async #prepareAfter({ started, ended }: Child): Promise<void> {
     await Promise.race([Promise.allSettled([started.promise, ended.promise]), sleep(LONG_MS)])
+    await sleep(SETTLE_MS)
     this.#prepareSpare()
   }
 

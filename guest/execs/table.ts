@@ -1,4 +1,4 @@
-import { closeSync, existsSync, mkdirSync, openSync, rmSync } from 'node:fs'
+import { mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ServerHttp2Stream } from 'node:http2'
 import { SPOOL_BYTES, TERMINAL_SPOOL_BYTES } from '../../src/link/constants.ts'
@@ -6,6 +6,7 @@ import type { ExecSpec, ExecStarted, InputAccepted, SignalRequest, TerminalSize 
 import { answerJson, numberParameter, readJson, Refusal, type Request } from '../http.ts'
 import type { AgentOptions } from '../options.ts'
 import { Exec, LOST } from './exec.ts'
+import { ExecJournal } from './journal.ts'
 import { Launcher } from './launcher.ts'
 import { agentIsSpared } from './memory.ts'
 import { CgroupTracker, EXEC_VARIABLE, ProcTracker } from './tracking.ts'
@@ -16,19 +17,17 @@ export class Execs {
   readonly #execs = new Map<string, Promise<Exec>>()
   readonly #options: AgentOptions
   readonly #spools: string
-  /** A file for each exec ever started, so that an agent after a crash does not run what is only asked for again. */
-  readonly #started: string
+  readonly #journal: ExecJournal
   readonly #launcher: Launcher
   readonly #imageEnvironment: Record<string, string>
 
   constructor(options: AgentOptions) {
     this.#options = options
     this.#spools = join(options.stateDir, 'spool')
-    this.#started = join(options.stateDir, 'execs')
     // What an agent before this one left: its processes' pipes are broken, nobody can go on with it.
     rmSync(this.#spools, { recursive: true, force: true })
     mkdirSync(this.#spools, { recursive: true })
-    mkdirSync(this.#started, { recursive: true })
+    this.#journal = new ExecJournal(join(options.stateDir, 'execs'))
     // Outside a VM the machine's environment is somebody else's.
     this.#imageEnvironment = options.transport.kind === 'device' ? imageEnvironment() : {}
     this.#launcher = new Launcher({ ...options, spared: agentIsSpared() })
@@ -73,7 +72,8 @@ export class Execs {
   }
 
   #start(id: string, spec: ExecSpec): Promise<Exec> {
-    const marker = this.#mark(id)
+    this.#refuseLost(id)
+    this.#journal.add(id)
     const { cgroupDir, switchUsers, proxyPort } = this.#options
     const track = (group: string) => (group === '' ? new ProcTracker(id) : new CgroupTracker(group))
     const mark: Record<string, string> = cgroupDir === undefined ? { [EXEC_VARIABLE]: id } : {}
@@ -95,7 +95,7 @@ export class Execs {
     started.catch((error: unknown) => {
       this.#execs.delete(id)
       // What could not be started may be tried again under the same id; what was lost meanwhile may have run.
-      if (!isLost(error)) rmSync(marker, { force: true })
+      if (!isLost(error)) this.#journal.remove(id)
     })
     return started
   }
@@ -107,20 +107,8 @@ export class Execs {
     throw new Refusal(404, `no exec ${id}`)
   }
 
-  /** Notes that an exec is started; refuses one that was before. Returns the file. */
-  #mark(id: string): string {
-    const marker = join(this.#started, id)
-    try {
-      closeSync(openSync(marker, 'wx'))
-    } catch (error) {
-      this.#refuseLost(id)
-      throw error
-    }
-    return marker
-  }
-
   #refuseLost(id: string): void {
-    if (existsSync(join(this.#started, id))) throw new Refusal(410, LOST)
+    if (this.#journal.has(id)) throw new Refusal(410, LOST)
   }
 }
 
@@ -128,13 +116,21 @@ function isLost(error: unknown): boolean {
   return error instanceof Refusal && error.status === 410
 }
 
+/** The answer's head waits so long for output, to go out with it: of something short, the host is woken once. */
+const HEAD_MS = 50
+
 async function sendOutput(stream: ServerHttp2Stream, exec: Exec, from: number, closed: AbortSignal): Promise<void> {
   if (from < exec.spool.start) throw new Refusal(416, `output before ${exec.spool.start} was acknowledged and is gone`)
   if (from > exec.spool.end) throw new Refusal(416, `there are only ${exec.spool.end} bytes of output`)
-  stream.respond({ ':status': 200, 'content-type': 'application/octet-stream' })
+  if (closed.aborted) return
   let at = from
+  let next = exec.spool.read(at, closed)
+  // A host that has input to send waits for the head.
+  if (exec.input === undefined) await settledWithin(next, HEAD_MS)
+  if (closed.aborted) return
+  stream.respond({ ':status': 200, 'content-type': 'application/octet-stream' })
   for (;;) {
-    const bytes = await exec.spool.read(at, closed)
+    const bytes = await next
     if (closed.aborted) return
     if (bytes === undefined) break
     at += bytes.length
@@ -144,8 +140,22 @@ async function sendOutput(stream: ServerHttp2Stream, exec: Exec, from: number, c
       return
     }
     if (!stream.write(bytes)) await drained(stream, closed)
+    next = exec.spool.read(at, closed)
   }
   stream.end()
+}
+
+/** Resolves when a promise has settled, in either way, after `ms` at the latest. */
+function settledWithin(promise: Promise<unknown>, ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer)
+      resolve()
+    }
+    const timer = setTimeout(done, ms)
+    // Why it failed is heard by whoever waits for it next.
+    void promise.finally(done).catch(() => undefined)
+  })
 }
 
 function drained(stream: ServerHttp2Stream, closed: AbortSignal): Promise<void> {

@@ -47,7 +47,7 @@ test('the guest stands still at first, and QEMU may start no process', () => {
 
 test('the accelerator decides about processor and emulation', () => {
   expect(valuesOf(qemuArgs(CONFIG), '-accel')).toEqual(['tcg,thread=multi,tb-size=512'])
-  expect(valuesOf(qemuArgs(CONFIG), '-cpu')).toEqual(['max'])
+  expect(valuesOf(qemuArgs(CONFIG), '-cpu')).toEqual(['max,erms=off'])
   expect(valuesOf(qemuArgs({ ...CONFIG, accel: 'kvm' }), '-cpu')).toEqual(['host'])
 })
 
