@@ -93,6 +93,7 @@ function vmmOf(spec: VmmSpec, identity: ProcessIdentity): Vmm {
     identity,
     exited,
     guestUp: Promise.resolve(),
+    onStall() {},
     consoleTail: () => readFile(logOf(spec), 'utf8').catch(() => ''),
     dumpMemory: unable,
     settled: unable,

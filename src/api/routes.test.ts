@@ -222,3 +222,23 @@ test('removing a user stops what would go on spending with nobody to see it', as
   await owner.users.remove(identity.ada.id)
   expect(tasks.cancelled).toEqual([running.id])
 })
+
+test('what retention has taken is answered 410 with the setting and the day, the task itself goes on telling', async () => {
+  const { ada, ask, tasks } = setUp()
+  const { id } = await ada.tasks.submit({ prompt: 'hello' })
+  const removal = (setting: string) => ({ at: '2026-01-31T12:00:00.000Z', setting })
+  const removed = { files: removal('retention.resultsDays'), events: removal('retention.eventsMib') }
+  await tasks.finish(id, 'succeeded', { removed })
+  expect(await ada.tasks.get(id)).toMatchObject({ status: 'succeeded', removed })
+  for (const path of ['files', 'files/a.txt']) {
+    const response = await ask(`/tasks/${id}/${path}`)
+    expect([response.status, await response.json()]).toMatchObject([
+      410,
+      { code: 'gone', detail: `The results of ${id} were removed by retention (retention.resultsDays) on 2026-01-31.` },
+    ])
+  }
+  for (const accept of ['application/json', 'text/event-stream']) {
+    const response = await ask(`/tasks/${id}/events`, { accept })
+    expect([response.status, await response.text()]).toEqual([410, expect.stringContaining('retention.eventsMib')])
+  }
+})

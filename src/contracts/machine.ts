@@ -19,6 +19,8 @@ export const MachineInfo = z.object({
   userId: UserId,
   taskId: TaskId.nullable(),
   state: MachineState,
+  /** Why its guest stands still although it is ready, e.g. for want of disk on the host; it goes on by itself. */
+  stalled: z.string().optional(),
   engine: EngineName,
   memoryMib: z.int(),
   vcpus: z.int(),

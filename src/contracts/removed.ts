@@ -16,9 +16,9 @@ export const RemovedParts = z.object({
 export type RemovedParts = z.infer<typeof RemovedParts>
 
 const NAMES: Record<TaskPart, string> = {
-  files: 'results were',
-  events: 'events were',
-  state: 'stored workspace was',
+  files: 'results',
+  events: 'events',
+  state: 'workspace and conversation',
 }
 
 /** Throws `gone` with the sentence why where retention has taken `part` of a task. */
@@ -26,5 +26,8 @@ export function requirePart({ id, removed }: { id: string; removed?: RemovedPart
   const removal = removed?.[part]
   if (removal === undefined) return
   const day = removal.at.slice(0, 10)
-  throw new VivariumError('gone', `The ${NAMES[part]} of ${id} removed by retention (${removal.setting}) on ${day}.`)
+  throw new VivariumError(
+    'gone',
+    `The ${NAMES[part]} of ${id} were removed by retention (${removal.setting}) on ${day}.`,
+  )
 }

@@ -162,6 +162,8 @@ export function createGuestLink(options: GuestLinkOptions): GuestLink {
 
     wake: () => sessions.wake(),
 
+    halt: (isHalted) => sessions.halt(isHalted),
+
     lost: sessions.lost,
 
     accept: (socket) => sessions.accept(socket),

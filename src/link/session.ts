@@ -47,9 +47,14 @@ const LIMITS = {
 
 /**
  * Starts a session on a new connection. Resolves once it carries requests; rejects with what `startSession` rejects with,
- * or a SessionEnd where HTTP/2 itself could not begin. The socket is destroyed with the session.
+ * or a SessionEnd where HTTP/2 itself could not begin. The socket is destroyed with the session. A guest is not silent while `isHalted`.
  */
-export async function openSession(socket: Duplex, settings: LinkSettings, signal: AbortSignal): Promise<Session> {
+export async function openSession(
+  socket: Duplex,
+  settings: LinkSettings,
+  isHalted: () => boolean,
+  signal: AbortSignal,
+): Promise<Session> {
   const { firstSessionMs, readyMs, pingMs } = settings.deadlines
   await startSession(socket, { deadlineMs: firstSessionMs, readyMs, signal })
   const http = connect('http://agent', { createConnection: () => socket, ...LIMITS })
@@ -85,6 +90,10 @@ export async function openSession(socket: Duplex, settings: LinkSettings, signal
   let missed = 0
   // Counted in ticks, not by the clock: a host that was itself held up must not blame the guest.
   const pinging = setInterval(() => {
+    if (isHalted()) {
+      missed = Math.min(missed, 1) // the one under way is answered when the guest goes on
+      return
+    }
     if (missed >= MISSED_PINGS) return finish('The guest has gone silent.', false)
     if (missed === 0) sendPing()
     else missed += 1

@@ -21,6 +21,8 @@ export class Sessions {
   #deadline: NodeJS.Timeout
   #given: VivariumError | undefined
   #silent = false
+  /** The guest's processors stand still. */
+  #isHalted = false
   /** While silent: the session before, for its connection. */
   #retired: Session | undefined
   /** While silent: the newest connection. Nobody reads it, so that it costs what the kernel buffers, however much it brings. */
@@ -66,6 +68,11 @@ export class Sessions {
     this.#retired = this.#current
     this.#current = undefined
     this.#retired?.retire('The guest is parked.')
+  }
+
+  /** While a guest is halted it is neither silent nor late. */
+  halt(isHalted: boolean): void {
+    this.#isHalted = isHalted
   }
 
   /** Begins a session on the connection that is held, or else on the next. */
@@ -132,7 +139,7 @@ export class Sessions {
   /** One connection, from its preamble to its end. Never rejects. */
   async #run(socket: Duplex, signal: AbortSignal): Promise<void> {
     try {
-      const session = await openSession(socket, this.#settings, signal)
+      const session = await openSession(socket, this.#settings, () => this.#isHalted, signal)
       if (signal.aborted) return session.close('The guest opened a new connection.')
       clearTimeout(this.#deadline)
       this.#current = session
@@ -165,10 +172,10 @@ export class Sessions {
 
   #expectSession(ms: number): NodeJS.Timeout {
     const { name } = this.#settings
-    return setTimeout(
-      () => this.giveUp(guestLost(`The guest of machine ${name} did not answer for ${Math.round(ms / 100) / 10} s.`)),
-      ms,
-    )
+    return setTimeout(() => {
+      if (this.#isHalted) this.#deadline = this.#expectSession(ms)
+      else this.giveUp(guestLost(`The guest of machine ${name} did not answer for ${Math.round(ms / 100) / 10} s.`))
+    }, ms)
   }
 
   #resumeWaiting(): void {

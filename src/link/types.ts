@@ -87,6 +87,8 @@ export interface GuestLink extends AsyncDisposable {
   park(options: { drainMs: number }, signal?: AbortSignal): Promise<void>
   /** Ends the silence: the connection at hand, or the next, begins a session. Call `hello` next. */
   wake(): void
+  /** The guest's processors stand still, or go on: nothing is expected of it meanwhile. */
+  halt(isHalted: boolean): void
   /** Resolves (never rejects) with a sentence when the link is given up: no session within its deadline, or closed. */
   readonly lost: Promise<string>
   /** Takes a new `control` connection that the machine's guest has opened; the newest one counts. */

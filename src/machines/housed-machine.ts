@@ -285,6 +285,11 @@ export class HousedMachine implements Machine {
 
   #watch(vmm: Vmm | undefined): void {
     this.#vmm = vmm
+    vmm?.onStall((why) => {
+      if (this.#vmm !== vmm) return
+      this.link.halt(why !== undefined)
+      this.#parts.record.stall(why)
+    })
     void vmm?.exited.then((how) => (this.#vmm === vmm ? this.lose(how) : undefined))
   }
 

@@ -14,6 +14,7 @@ export class MachineRecord {
   #keepUntil: string | null = null
   #state: MachineState = 'booting'
   #error: Failure | null = null
+  #stalled: string | undefined
 
   constructor(identity: MachineIdentity, use: Use, notify: (info: MachineInfo) => void) {
     const { id, engine, memoryMib, vcpus, createdAt } = identity
@@ -47,6 +48,12 @@ export class MachineRecord {
     this.#notify(this.info())
   }
 
+  /** Its guest stands still for want of something, or goes on. */
+  stall(why: string | undefined): void {
+    this.#stalled = why
+    this.#notify(this.info())
+  }
+
   /** Known once it is decided what the machine starts from. */
   cameFrom({ startedFrom, template }: Pick<MachineInfo, 'startedFrom' | 'template'>): void {
     this.#origin = { startedFrom, template }
@@ -66,7 +73,8 @@ export class MachineRecord {
     }))
     const { id, ...size } = this.#identity
     const [state, error, keepUntil] = [this.#state, this.#error, this.#keepUntil]
-    return { id, ...this.#use, state, ...size, ...this.#origin, keepUntil, phases, error }
+    const stalled = this.#stalled === undefined ? {} : { stalled: this.#stalled }
+    return { id, ...this.#use, state, ...stalled, ...size, ...this.#origin, keepUntil, phases, error }
   }
 
   #endPhase(): void {

@@ -75,6 +75,11 @@ export interface Vmm {
   readonly exited: Promise<string>
   /** Resolves once the guest's init has handed over to the agent. May never resolve, never rejects. */
   readonly guestUp: Promise<void>
+  /**
+   * Calls `listener` with a sentence when the host can't give the guest what it needs and its processors stand still, and with undefined when they
+   * go on, which they do by themselves; at once where they stand still already.
+   */
+  onStall(listener: (why: string | undefined) => void): void
   /** The last 64 KiB of the guest's serial console: for error messages only, hostile text. */
   consoleTail(): Promise<string>
   /** Writes the guest's whole memory to `path` (tests and post-mortems). */

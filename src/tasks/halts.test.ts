@@ -58,6 +58,20 @@ test('neither the time limit nor the wait for a lingering agent runs on while th
   expect(task.process.signals).toEqual(['SIGTERM'])
 })
 
+test("a task whose machine stands still for want of the host's disk waits with that reason, and goes on when the machine does", async () => {
+  const task = await running({ timeoutSeconds: 1 })
+  const why = 'The disk of this host is full'
+  t.house.machines.become(task.vmId, 'ready', { stalled: why })
+  await expect.poll(task.status).toBe('waiting')
+  await new Promise((resolve) => setTimeout(resolve, 1200))
+  t.house.machines.become(task.vmId, 'ready', { stalled: undefined })
+  await expect.poll(task.status).toBe('running')
+  task.process.end()
+  expect((await task.done()).status).toBe('succeeded')
+  const events = t.house.events.log.get(task.id) ?? []
+  expect(events).toContainEqual(expect.objectContaining({ status: 'waiting', message: why }))
+})
+
 test('cancelling a suspended task resumes its machine for its files', async () => {
   const task = await running()
   await t.house.machines.suspend(task.vmId)

@@ -34,6 +34,8 @@ export class Halts implements Disposable {
   #isAsleep = false
   #hold: Halt | undefined
   #isHeldBack = false
+  /** Why its guest stands still. */
+  #stalled: string | undefined
   /** We suspend the machine because of the hold, or have. */
   #isNapping = false
   #suspended: Promise<void> = Promise.resolve()
@@ -46,13 +48,14 @@ export class Halts implements Disposable {
   }
 
   /** The machine that the task uses has changed. */
-  machineChanged({ id, state }: MachineInfo): void {
+  machineChanged({ id, state, stalled }: MachineInfo): void {
     if (this.#isDisposed) return // the next one's, perhaps
     this.#machineId = id
     const isAsleep = state === 'suspending' || state === 'suspended' || state === 'resuming'
     if (!isAsleep && state !== 'ready') return
     if (this.#isAsleep && !isAsleep) this.#isNapping = false
     this.#isAsleep = isAsleep
+    this.#stalled = stalled
     this.#show()
   }
 
@@ -137,9 +140,14 @@ export class Halts implements Disposable {
     }
   }
 
+  /** A task that is to end is not held by it: its limits say for how long its files are waited for. */
+  #standstill(): Halt | undefined {
+    return this.#stalled === undefined || this.#isOver ? undefined : { message: this.#stalled, until: null }
+  }
+
   #show(): void {
     const { board, clock, saveClock, log, taskId } = this.#options
-    const halt = this.#hold ?? (this.#isAsleep ? ASLEEP : undefined)
+    const halt = this.#hold ?? (this.#isAsleep ? ASLEEP : this.#standstill())
     if (halt === undefined && !this.#isHeldBack) clock.go()
     else clock.stop()
     saveClock()

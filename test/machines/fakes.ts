@@ -128,6 +128,7 @@ class FakeEngine implements Engine {
       identity,
       exited,
       guestUp: Promise.resolve(),
+      onStall() {},
       consoleTail: async () => 'Linux version 6\nKernel panic - \u001B[31mnot syncing\n',
       dumpMemory: async () => {},
       settled: () => during('settle'),
@@ -195,6 +196,7 @@ function fakeLink(behaviour: FakeBehaviour, accepted: Duplex[] = []): GuestLink 
       signal?.throwIfAborted()
     },
     wake: () => {},
+    halt: () => {},
   }
 }
 

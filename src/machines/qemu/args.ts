@@ -119,8 +119,9 @@ function diskArgs({ rootFd, baseFd, layerFd, scratchFd }: QemuDisks): string[] {
     ...fds.map((fd) => ['-add-fd', `fd=${fd},set=${fd}`]),
     ...nodes.map((node) => ['-blockdev', JSON.stringify(node)]),
     ['-device', 'virtio-blk-pci,drive=root,serial=root'],
-    // An error of the host's disk, most likely a full one, goes to the guest, which can still hand over its files.
-    ['-device', 'virtio-blk-pci,drive=scratch,serial=scratch,werror=report,rerror=report'],
+    // A write for which the host has no room waits in QEMU, which stops the guest (`QemuVmm` lets it go on). Other errors of the
+    // host's disk go to the guest, which can still hand over its files.
+    ['-device', 'virtio-blk-pci,drive=scratch,serial=scratch,werror=enospc,rerror=report'],
   ]
   return args.flat()
 }

@@ -8,7 +8,10 @@ import { Qmp } from './qmp.ts'
 import { QemuVmm } from './vmm.ts'
 
 /** A VMM whose monitor answers every command with `answer`; the process is this one, and nothing ends it. */
-async function takenOver(answer: unknown): Promise<{ vmm: QemuVmm; monitor: Socket; asked: string[] }> {
+async function takenOver(
+  answer: unknown,
+  answers: Record<string, () => unknown> = {},
+): Promise<{ vmm: QemuVmm; monitor: Socket; asked: string[] }> {
   const folder = await mkdtemp(join(tmpdir(), 'vmm-'))
   const path = join(folder, 'qmp.sock')
   const asked: string[] = []
@@ -18,7 +21,7 @@ async function takenOver(answer: unknown): Promise<{ vmm: QemuVmm; monitor: Sock
       for (const line of data.toString().trim().split('\n')) {
         const command: { execute: string; id: number } = JSON.parse(line)
         asked.push(command.execute)
-        socket.write(`${JSON.stringify({ id: command.id, return: answer })}\n`)
+        socket.write(`${JSON.stringify({ id: command.id, return: answers[command.execute]?.() ?? answer })}\n`)
       }
     })
   }).listen(path)
@@ -60,3 +63,24 @@ test.each([5, null, { status: 7 }, ['x']])(
     await vmm.checkStatus()
   },
 )
+
+test('a guest that stopped because the host has no room is said to stand still, and goes on when there is room', async () => {
+  let status = 'io-error'
+  const { vmm, monitor, asked } = await takenOver(
+    {},
+    {
+      'query-status': () => ({ status }),
+      cont: () => {
+        status = 'running'
+        return {}
+      },
+    },
+  )
+  const told: (string | undefined)[] = []
+  vmm.onStall((why) => told.push(why))
+  monitor.write('{"event": "STOP"}\n')
+  await expect
+    .poll(() => told, { timeout: 10_000 })
+    .toEqual([expect.stringContaining('The disk of this host is full'), undefined])
+  expect(asked.filter((command) => command === 'cont')).toHaveLength(1)
+})

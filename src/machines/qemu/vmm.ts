@@ -1,4 +1,4 @@
-import { rm } from 'node:fs/promises'
+import { rm, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { z } from 'zod'
@@ -24,6 +24,10 @@ const Shutdown = z.object({ reason: z.string() })
 /** What the guest's init prints before it hands over to the agent. */
 const INIT_DONE = 'vivarium-init: starting the agent'
 const CONSOLE_POLL_MS = 100
+
+/** What must be free before a guest that stands still for want of it goes on: it has more to write. */
+const ROOM_BYTES = 16 * 1024 * 1024
+const ROOM_POLL_MS = 1000
 
 const PortChange = z.object({ id: z.string(), open: z.boolean() })
 const Status = z.object({ status: z.string() })
@@ -58,6 +62,9 @@ export class QemuVmm implements Vmm {
   /** Why we end it, when it did not end by itself. */
   #reason: string | undefined
   #killed: Promise<void> | undefined
+  /** Why its processors stand still. */
+  #stall: string | undefined
+  #onStall: (why: string | undefined) => void = () => {}
 
   constructor(options: QemuVmmOptions) {
     this.#options = options
@@ -83,7 +90,13 @@ export class QemuVmm implements Vmm {
     const answer = await this.#options.qmp.execute('query-status').catch(() => undefined) // then it ends by itself
     const status = Status.safeParse(answer).data
     if (status?.status === 'internal-error') this.#stop('the virtual processor failed (QEMU: internal-error)')
+    if (status?.status === 'io-error' && this.#stall === undefined) void this.#waitForRoom()
     if (status?.status === 'shutdown') this.#stop('the guest powered itself off or crashed')
+  }
+
+  onStall(listener: (why: string | undefined) => void): void {
+    this.#onStall = listener
+    if (this.#stall !== undefined) listener(this.#stall)
   }
 
   async consoleTail(): Promise<string> {
@@ -136,6 +149,28 @@ export class QemuVmm implements Vmm {
     this.#options.qmp.close()
     await killMachineProcesses(this.#options)
     await this.exited
+  }
+
+  /** The host's disk is full: QEMU holds the guest's write, and makes it again on `cont`. Never rejects. */
+  async #waitForRoom(): Promise<void> {
+    const { qmp, diskDir } = this.#options
+    this.#stall = `The disk of this host is full (${diskDir}): the machine stands still until there is room`
+    this.#onStall(this.#stall)
+    try {
+      while (this.#stall !== undefined) {
+        await Promise.race([sleep(ROOM_POLL_MS, undefined, { ref: false }), this.exited])
+        const { bavail, bsize } = await statfs(diskDir)
+        if (bavail * bsize < ROOM_BYTES) continue
+        await qmp.execute('cont')
+        // It stops again at once where that was not enough.
+        await sleep(ROOM_POLL_MS, undefined, { ref: false })
+        const status = Status.safeParse(await qmp.execute('query-status')).data?.status
+        if (status !== 'io-error') this.#stall = undefined
+      }
+    } catch {
+      this.#stall = undefined // QEMU has gone, and its disk perhaps: that is told elsewhere
+    }
+    this.#onStall(undefined)
   }
 
   #stop(reason: string): void {

@@ -14,8 +14,9 @@ export interface SmallDisk extends Disposable {
   makeRoom(): void
 }
 
-export function mountSmallDisk(options: { kib: number; readOnly?: boolean }): SmallDisk {
-  const path = mkdtempSync(join(tmpdir(), 'vivarium-disk-'))
+/** At an empty folder of the caller's, or at one of its own. */
+export function mountSmallDisk(options: { kib: number; readOnly?: boolean; path?: string }): SmallDisk {
+  const path = options.path ?? mkdtempSync(join(tmpdir(), 'vivarium-disk-'))
   const flags = `size=${options.kib}k${options.readOnly === true ? ',ro' : ''}`
   execFileSync('mount', ['-t', 'tmpfs', '-o', flags, 'tmpfs', path])
   const ballast = join(path, 'ballast')

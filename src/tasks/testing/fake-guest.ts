@@ -116,6 +116,7 @@ export class FakeGuest {
       accept: unused,
       park: unused,
       wake: unused,
+      halt: unused,
       resize: unused,
       start: async (id, spec) => {
         if (this.processes.has(id)) return
