@@ -76,6 +76,8 @@ export interface TasksTable {
   hasState: Generated<number>
   /** How often it was started. */
   attempts: Generated<number>
+  /** 1 once somebody has asked for its end. */
+  isCancelled: Generated<number>
   /** RemovedParts. */
   removedJson: Generated<string>
   /** What its parts take on disk, measured once it is final. */

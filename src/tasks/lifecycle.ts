@@ -122,7 +122,12 @@ export class Lifecycle implements AsyncDisposable {
     const active = this.#active.get(id)
     if (active === undefined) return
     active.isCancelled = true
-    await this.#giveUp(active, 'cancelled', 'The task was cancelled.')
+    try {
+      // Written down first: a server that is killed now must not go on with it.
+      await this.#services.store.update(id, { isCancelled: 1 })
+    } finally {
+      await this.#giveUp(active, 'cancelled', 'The task was cancelled.')
+    }
   }
 
   /** Gives a task whose log has come to its end the row that says so. Whether it had. */
@@ -144,6 +149,7 @@ export class Lifecycle implements AsyncDisposable {
     const { journal, machines } = this.#services
     const journaled = await journal.find(id)
     if (journaled === undefined) {
+      if (task.isCancelled) return this.#conclude(this.#activate(task), CANCELLED)
       if (status === 'queued') return this.enqueue(task, 'Queued again after a restart of the server')
       await this.#putBack(task)
       return this.enqueue(task, 'The server was stopped before its agent was started: queued again')
@@ -151,7 +157,9 @@ export class Lifecycle implements AsyncDisposable {
     await this.#tellUsage(id)
     const machine = machines.find(journaled.machineId)
     if (machine === undefined) return this.#endWithout(task, journaled)
-    this.#activate(task).takenUp = { journaled, machine, status, phases: task.phases }
+    const active = this.#activate(task)
+    active.takenUp = { journaled, machine, status, phases: task.phases }
+    if (task.isCancelled) await this.cancel(id)
     this.#scheduler.adopt({ ...queuedTask(task), takesOver: undefined })
   }
 

@@ -119,6 +119,14 @@ test('the time limit counts the time in which no orchestrator ran', async () => 
   expect(await task.done()).toMatchObject({ status: 'timed_out', error: { code: 'timed_out' } })
 })
 
+test('a cancel holds, also where the orchestrator is killed before the task has ended', async () => {
+  const task = await running()
+  task.process.onSignal = () => {}
+  await current().tasks.cancel(OWNER, task.id)
+  await restart()
+  expect(await task.done()).toMatchObject({ status: 'cancelled', files: [{ path: 'kept.txt' }] })
+})
+
 test('a task that was collecting when its orchestrator was killed is collected anew', async () => {
   const task = await running()
   const asked = Promise.withResolvers<void>()

@@ -47,6 +47,8 @@ export interface UnfinishedTask {
   createdAt: string
   /** How often it was started. */
   attempts: number
+  /** Somebody has asked for its end. */
+  isCancelled: boolean
   vmId: string | null
   phases: Phase[]
 }
@@ -237,13 +239,14 @@ export class TaskStore {
   async unfinished(): Promise<UnfinishedTask[]> {
     const rows = await this.#database
       .selectFrom('tasks')
-      .select(['id', 'userId', 'status', 'requestJson', 'createdAt', 'attempts', 'vmId', 'phasesJson'])
+      .select(['id', 'userId', 'status', 'requestJson', 'createdAt', 'attempts', 'isCancelled', 'vmId', 'phasesJson'])
       .where('status', 'not in', [...FINAL_STATUSES])
       .orderBy('createdAt')
       .orderBy('id')
       .execute()
-    return rows.map(({ requestJson, phasesJson, status, ...row }) => ({
+    return rows.map(({ requestJson, phasesJson, status, isCancelled, ...row }) => ({
       ...row,
+      isCancelled: isCancelled === 1,
       status: TaskStatus.parse(status),
       request: JSON.parse(requestJson) as StoredRequest,
       phases: JSON.parse(phasesJson) as Phase[],

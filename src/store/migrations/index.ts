@@ -8,6 +8,7 @@ import * as modelRequests from './0006-model-requests.ts'
 import * as runs from './0007-runs.ts'
 import * as retention from './0008-retention.ts'
 import * as collected from './0009-collected.ts'
+import * as cancelled from './0010-cancelled.ts'
 
 /** In order. Forward only: a released migration never changes. Imported, not read from a folder, so that the executable has them. */
 export const MIGRATIONS: Record<string, Migration> = {
@@ -20,4 +21,5 @@ export const MIGRATIONS: Record<string, Migration> = {
   '0007-runs': runs,
   '0008-retention': retention,
   '0009-collected': collected,
+  '0010-cancelled': cancelled,
 }
