@@ -51,7 +51,7 @@ const TIMINGS: Omit<Timings, 'agingMs'> = {
   killMs: 10_000,
   collectMs: 5 * 60_000,
   lostMs: 2_000,
-  suspendMs: 180_000,
+  suspendMs: 120_000,
   shutdownMs: 20_000,
   uploadMs: 60 * 60_000,
   retryMs: 5_000,
