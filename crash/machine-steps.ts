@@ -65,7 +65,8 @@ async function atPoint(point: CrashPoint, cacheDir: string): Promise<string[]> {
   await lost
   if (orchestrator.process.signalCode !== 'SIGKILL') return ['The orchestrator was not killed there.']
   await orchestrator.restart('SIGKILL', { VIVARIUM_TEST_CRASH_AT: '' })
-  return point.startsWith('template') ? afterBuild(orchestrator, cacheDir) : afterSuspension(orchestrator)
+  // Awaited here: the orchestrator is stopped when this returns.
+  return point.startsWith('template') ? await afterBuild(orchestrator, cacheDir) : await afterSuspension(orchestrator)
 }
 
 async function build({ client }: TestOrchestrator): Promise<void> {
