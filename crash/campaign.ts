@@ -31,7 +31,7 @@ const ORCHESTRATOR = fileURLToPath(new URL('orchestrator.ts', import.meta.url))
 const POINTS = CRASH_POINTS.filter((point) => !MACHINE_POINTS.some((other) => other === point))
 
 /** For an orchestrator that is up to come by the point at which it is to be killed; after that it is killed wherever it is. */
-const POINT_MS = 15_000
+const POINT_MS = 8000
 /** On a host that is busy with much else. */
 const START_MS = 120_000
 /** For the last tasks to end once nobody kills any more. */
