@@ -10,6 +10,7 @@ import type { BaselineRequest } from '../../src/link/protocol.ts'
 import { stderrTail } from '../files/archive.ts'
 import { giveToAgent } from '../files/owner.ts'
 import { Refusal, type Request } from '../http.ts'
+import { messageOf } from '../log.ts'
 import type { AgentOptions } from '../options.ts'
 import { readBaselineRequest } from './baseline.ts'
 
@@ -87,7 +88,9 @@ class Repository {
   /** Puts all files into an index and writes them as a tree; what can't be read is left out. */
   async snapshot(index: string): Promise<string> {
     // Exits with an error for single files it could not add: those are missing from the patch, nothing else is.
-    await this.git(index, 'add', '-A', '--ignore-errors').catch(() => '')
+    await this.git(index, 'add', '-A', '--ignore-errors').catch((error: unknown) => {
+      if (messageOf(error).includes('No space left')) throw new Refusal(422, 'the disk is full')
+    })
     return this.git(index, 'write-tree')
   }
 }
