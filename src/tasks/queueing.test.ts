@@ -66,7 +66,11 @@ test('a task larger than the host is refused at once, also one that was queued b
   const requestJson = JSON.stringify({ ...request({ memoryMib: 9000 }), files: [] })
   await house.house.database.updateTable('tasks').set({ requestJson }).where('id', '=', id).execute()
   await tasks().cancel(OWNER, id)
-  await house.house.database.updateTable('tasks').set({ status: 'queued' }).where('id', '=', id).execute()
+  await house.house.database
+    .updateTable('tasks')
+    .set({ status: 'queued', isCancelled: 0 })
+    .where('id', '=', id)
+    .execute()
   house.house.events.log.get(id)?.splice(0)
   process.end()
   await tasks().recover()
