@@ -231,13 +231,13 @@ test('a task whose user does not want it any more is not tried again', async () 
 })
 
 test('a machine that its user destroys ends its task', async () => {
-  const { id, process } = await occupied()
-  const machine = house.house.machines.list().find((info) => info.taskId === id)
-  house.house.machines.become(machine?.id ?? '', 'stopping', {
-    error: { code: 'machine_destroyed', message: 'The machine was destroyed by its user.' },
-  })
-  process.end({ code: null, signal: 'SIGKILL' })
-  expect((await tasks().wait(OWNER, id)).attempts).toBe(1)
+  const { id } = await occupied()
+  const { machines } = house.house
+  const machine = machines.list().find((info) => info.taskId === id)
+  const error = { code: 'machine_destroyed' as const, message: 'The machine was destroyed by its user.' }
+  machines.become(machine?.id ?? '', 'stopping', { error })
+  machines.alive.get(machine?.id ?? '')?.guest.lose(error.message)
+  expect(await tasks().wait(OWNER, id)).toMatchObject({ status: 'failed', error, attempts: 1 })
 })
 
 test('a restart does not give a task more attempts than it has', async () => {

@@ -230,7 +230,9 @@ class TaskRun {
   async #watch(machine: Machine): Promise<void> {
     const why = await machine.lost
     this.#lost.abort()
-    this.#run.stop.stop('guest_lost', `The machine was lost: ${why}`)
+    const isDestroyed = machine.info().error?.code === 'machine_destroyed'
+    if (isDestroyed) this.#run.stop.stop('machine_destroyed', why)
+    else this.#run.stop.stop('guest_lost', `The machine was lost: ${why}`)
   }
 
   async #prepare({ machine, hasState }: Place, origin: Origin | undefined): Promise<void> {
