@@ -4,7 +4,8 @@ import { VivariumError } from '../contracts/errors.ts'
 import type { TaskRequestInput } from '../contracts/task.ts'
 import type { FakeProcess } from './testing/fake-guest.ts'
 import { RunJournal } from './run-journal.ts'
-import { request, SOUND_DISK } from './testing/fake-house.ts'
+import { SOUND_STORAGE } from '../store/testing/sound-storage.ts'
+import { request } from './testing/fake-house.ts'
 import { OWNER } from './testing/fake-machines.ts'
 import { useHouse } from './testing/house-test.ts'
 
@@ -248,7 +249,7 @@ test('a restart does not give a task more attempts than it has', async () => {
     const start = { sessionId: '', resumes: null, credentialKind: undefined }
     const clock = { ranMs: 0, clockAt: null }
     const run = { machineId: vmId ?? '', execId: 'x_000000000001', start, keepUntil: null, clock }
-    await new RunJournal(database, SOUND_DISK).begin(id, run)
+    await new RunJournal(database, SOUND_STORAGE).begin(id, run)
     events.log.get(id)?.splice(3)
     await tasks().recover()
     return tasks().wait(OWNER, id)

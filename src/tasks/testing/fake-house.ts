@@ -22,6 +22,7 @@ import { createCapacity } from '../../machines/capacity.ts'
 import type { CapacityLimits } from '../../machines/types.ts'
 import type { TaskRemoval } from '../../retention/types.ts'
 import type { Database } from '../../store/database.ts'
+import { SOUND_STORAGE } from '../../store/testing/sound-storage.ts'
 import type { Storage } from '../../store/types.ts'
 import type { Logger } from '../../telemetry/types.ts'
 import type { TaskSettings } from '../settings.ts'
@@ -203,16 +204,6 @@ export const LIMITS: CapacityLimits = {
   expectedDiskMib: 1024,
 }
 
-/** A disk that takes everything. */
-export const SOUND_DISK: Storage = {
-  problem: async () => undefined,
-  lastProblem: undefined,
-  holdsBack: false,
-  persist: (work) => work(),
-  watch: () => () => {},
-  hurry() {},
-}
-
 /** Forgets tasks whole. */
 function fakeRemoval(database: Database, events: FakeEvents, blobs: FakeBlobs): TaskRemoval {
   return {
@@ -244,7 +235,7 @@ export function fakeHouse(
   {
     before,
     limits = {},
-    storage = SOUND_DISK,
+    storage = SOUND_STORAGE,
   }: { before?: World; limits?: Partial<CapacityLimits>; storage?: Storage } = {},
 ) {
   const events = new FakeEvents(before?.events)
