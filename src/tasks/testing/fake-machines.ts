@@ -171,12 +171,13 @@ export class FakeMachines implements Machines {
   }
 
   #machine(id: string): Machine {
-    const { guest } = this.#entry(id)
+    const entry = this.#entry(id)
+    const { guest } = entry
     return {
       id,
       link: guest.link(),
       timeScale: 1,
-      info: () => this.#entry(id).info,
+      info: () => entry.info,
       lost: guest.gone.promise,
       hasBaseline: false,
       crashed: this.crashed.get(id),
