@@ -45,7 +45,7 @@ async function latencies(tasks: number): Promise<number[]> {
 
 async function bareLatencies(tasks: number): Promise<number[]> {
   await using server = await startBareServer()
-  return server.latencies(tasks, PLAY)
+  return await server.latencies(tasks, PLAY) // which needs the server to its end
 }
 
 /** The value that `share` of all are at most. Throws for an empty list. */
