@@ -1,8 +1,8 @@
 import { defineConfig } from 'vitest/config'
 
 /**
- * Two projects: `unit` runs beside the source, in parallel; `vm` boots real machines, one file at a time, because a small
- * machine under software emulation has no CPU to share. Time-outs of `vm` are there to end a hang, never to judge speed.
+ * Two projects: `unit` runs beside the source; `vm` boots real machines, two files at a time at most, because a machine under software
+ * emulation keeps a processor busy. Time-outs of `vm` are there to end a hang, never to judge speed.
  */
 export default defineConfig({
   test: {
@@ -18,6 +18,7 @@ export default defineConfig({
             'scripted-model/**/*.test.ts',
           ],
           globalSetup: ['test/support/build-assets.ts'],
+          maxWorkers: '100%',
           testTimeout: 30_000,
           hookTimeout: 60_000,
         },
@@ -27,7 +28,7 @@ export default defineConfig({
           name: 'vm',
           include: ['test/**/*.test.ts'],
           globalSetup: ['test/support/build-assets.ts', 'test/support/build-template.ts'],
-          fileParallelism: false,
+          maxWorkers: 2,
           testTimeout: 300_000,
           hookTimeout: 600_000,
         },

@@ -20,12 +20,13 @@ export const FUZZ_DEFAULTS = { seconds: 60, seed: '1' }
 export async function fuzzAll(
   targets: readonly Target[],
   { seconds, seed }: typeof FUZZ_DEFAULTS,
-): Promise<{ passed: number; failed: number }> {
-  const count = { passed: 0, failed: 0 }
+): Promise<{ passed: number; failed: string[] }> {
+  const count: { passed: number; failed: string[] } = { passed: 0, failed: [] }
   for (const target of targets) {
     const result = await fuzz(target, { seed, first: 0, seconds: seconds / targets.length })
     report(result, seed)
-    count[result.failure === undefined ? 'passed' : 'failed'] += 1
+    if (result.failure === undefined) count.passed += 1
+    else count.failed.push(`fuzz: ${target.name}`)
   }
   return count
 }
@@ -62,7 +63,7 @@ if (import.meta.main) {
   const [first] = targets
   if (values.replay === undefined) {
     const { failed } = await fuzzAll(targets, { seconds: Number(values.seconds), seed: values.seed })
-    if (failed > 0) process.exitCode = 1
+    if (failed.length > 0) process.exitCode = 1
   } else if (first === undefined || targets.length > 1) throw new Error('Name the one target to replay: --target NAME')
   else if (!(await replay(first, values.replay))) process.exitCode = 1
 }
