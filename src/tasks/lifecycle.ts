@@ -3,22 +3,21 @@ import type { MachineInfo } from '../contracts/machine.ts'
 import { isFinal, type QueuePlace, type TaskStatus } from '../contracts/task.ts'
 import type { EventLog } from '../events/types.ts'
 import type { Capacity, MachineSize } from '../machines/types.ts'
-import { crashPoint } from '../telemetry/crash-points.ts'
 import { LeftRunning } from './agent-run.ts'
-import { blobKeys } from './blob-keys.ts'
-import { addTokens, NO_TOKENS } from '../contracts/usage.ts'
-import { egressContext, usageEvent } from './egress.ts'
+import { conclude, settle } from './conclusion.ts'
 import { forgetAttempt } from './forget-attempt.ts'
 import { KeptMachines } from './kept-machines.ts'
 import { Pace } from './pace.ts'
 import { queuedTask } from './queue.ts'
 import { backOffMs, mayRunAgain } from './retry.ts'
 import type { RunServices } from './run.ts'
-import { type TakenUp, runTask } from './runner.ts'
+import { runTask } from './runner.ts'
 import type { JournaledRun } from './run-journal.ts'
 import { Scheduler, type Waiting } from './scheduler.ts'
 import type { TaskSettings } from './settings.ts'
 import { reasonOf, StopSwitch } from './stop.ts'
+import { suspendRun } from './suspend-run.ts'
+import { takeUpKept, tellUsage, type TakenUp } from './take-up.ts'
 import type { UnfinishedTask } from './task-store.ts'
 import type { Ending } from './verdict.ts'
 import { elapsedMs, pause } from './waiting.ts'
@@ -43,7 +42,7 @@ interface ActiveTask extends StoredTask {
   leave: AbortController
   /** What a previous orchestrator has left of its run. */
   takenUp: TakenUp | undefined
-  /** Its last event is being stored and its row is not yet done. */
+  /** It is being made final: its last event may be stored while its row is not yet done. */
   isSettling: boolean
 }
 
@@ -131,13 +130,8 @@ export class Lifecycle implements AsyncDisposable {
   }
 
   /** Gives a task whose log has come to its end the row that says so. Whether it had. */
-  async settle(task: UnfinishedTask): Promise<boolean> {
-    const { store, events } = this.#services
-    const end = await events.ending(task.id)
-    if (end === undefined) return false
-    await store.update(task.id, { status: end.status, finishedAt: end.at })
-    await this.#clearAway(task)
-    return true
+  settle(task: UnfinishedTask): Promise<boolean> {
+    return settle(this.#services, task)
   }
 
   /**
@@ -154,7 +148,7 @@ export class Lifecycle implements AsyncDisposable {
       await this.#putBack(task)
       return this.enqueue(task, 'The server was stopped before its agent was started: queued again')
     }
-    await this.#tellUsage(id)
+    await tellUsage(this.#services, id)
     const machine = machines.find(journaled.machineId)
     if (machine === undefined) return this.#endWithout(task, journaled)
     const active = this.#activate(task)
@@ -163,27 +157,9 @@ export class Lifecycle implements AsyncDisposable {
     this.#scheduler.adopt({ ...queuedTask(task), takesOver: undefined })
   }
 
-  /** Tells in a task's log of model requests that were counted but not told of before its orchestrator was killed. */
-  async #tellUsage(id: string): Promise<void> {
-    const { store, events, gateway } = this.#services
-    const records = await gateway.recordsOf(id)
-    const told = new Set((await events.usage(id)).map(({ requestId }) => requestId))
-    const missing = records.filter(({ requestId }) => !told.has(requestId)).map(usageEvent)
-    if (missing.length > 0) await events.append(id, missing)
-    const tokens = records.reduce(addTokens, NO_TOKENS)
-    const costUsd = records.reduce((sum, record) => sum + (record.costUsd ?? 0), 0)
-    await store.update(id, { ...tokens, costUsd })
-  }
-
   /** Gives a kept machine of a previous orchestrator its way out again. */
-  async recoverKept(info: MachineInfo): Promise<void> {
-    const { store, gateway, agents, machines } = this.#services
-    const { id: machineId, userId, taskId } = info
-    if (taskId === null) return
-    const { request } = await store.origin(userId, taskId)
-    const session = gateway.open({ ...egressContext(agents, { machineId, userId, taskId, request }) })
-    this.kept.add(machineId, session)
-    await machines.rejoin(machineId, { egress: (socket) => session.accept(socket) })
+  recoverKept(info: MachineInfo): Promise<void> {
+    return takeUpKept(this.#services, info)
   }
 
   /**
@@ -226,31 +202,10 @@ export class Lifecycle implements AsyncDisposable {
 
   /** What becomes of a running task when the server stops. One that can't be suspended is stopped, and its files are collected. */
   async #release(active: ActiveTask, how: TaskSettings['atShutdown']): Promise<void> {
-    if (how === 'stop' || (how === 'suspend' && !(await this.#suspend(active)))) {
+    if (how === 'stop' || (how === 'suspend' && !(await suspendRun(this.#services, active.id)))) {
       return active.stop.stop('interrupted', 'The server was shut down while the task ran.')
     }
     active.leave.abort()
-  }
-
-  /** Whether a task's run lies on the disk now, or has not begun. It goes on by itself when a server is there again. */
-  async #suspend({ id }: ActiveTask): Promise<boolean> {
-    const { journal, machines, log, settings } = this.#services
-    const { timings } = settings
-    const isOver = new AbortController()
-    try {
-      const run = await journal.find(id)
-      if (run === undefined || run.ending !== undefined) return true
-      const state = machines.list().find((info) => info.id === run.machineId)?.state
-      if (state === 'suspended') return true
-      await journal.setWakeAt(id, new Date())
-      const suspended = machines.suspend(run.machineId).then(() => true)
-      return await Promise.race([suspended, pause(timings.suspendMs, isOver.signal).then(() => false)])
-    } catch (error) {
-      log.warn({ err: error, taskId: id }, 'a running task could not be suspended')
-      return false
-    } finally {
-      isOver.abort()
-    }
   }
 
   /** After so long, or once all is over, there is no more patience: with guests, and with the disk. */
@@ -377,28 +332,12 @@ export class Lifecycle implements AsyncDisposable {
     active.done.resolve()
   }
 
-  /** Details into the row, then the last event, then the status: a crash in between leaves what `settle` can finish. */
   async #conclude(active: ActiveTask, ending: Ending): Promise<void> {
-    const { store, events, log } = this.#services
     const { id } = active
-    const { status, failure, exitCode, result, turns } = ending
-    const errorJson = failure === undefined ? null : JSON.stringify(failure)
-    const error = failure === undefined ? {} : { error: failure }
-    await this.#attempt(id, 'store how it ended', () =>
-      store.update(id, { exitCode, result, turns, errorJson, waitingUntil: null }),
-    )
-    crashPoint('ending stored')
     active.isSettling = true
-    await this.#attempt(id, 'store its last event', () => events.append(id, [{ type: 'status', status, ...error }]))
-    crashPoint('last event stored')
-    await this.#attempt(id, 'store its status', () =>
-      store.update(id, { status, finishedAt: new Date().toISOString() }),
-    )
-    crashPoint('status stored')
-    await this.#attempt(id, 'clear away what it needed', () => this.#clearAway(active))
+    await conclude(this.#services, active, ending)
     this.#letGo(active)
-    log.info({ taskId: id, status, code: failure?.code }, 'task ended')
-    await this.#attempt(id, 'tell those that wait for it', () => this.#tellFollowers(id, status))
+    await this.#attempt(id, 'tell those that wait for it', () => this.#tellFollowers(id, ending.status))
   }
 
   /** A step of an ending: when one fails, the others are still worth it. */
@@ -408,14 +347,6 @@ export class Lifecycle implements AsyncDisposable {
     } catch (error) {
       this.#services.log.error({ err: error, taskId }, `could not ${what}`)
     }
-  }
-
-  /** Removes what only a task that is not final needs. */
-  async #clearAway({ id, request }: StoredTask): Promise<void> {
-    const { blobs, journal } = this.#services
-    await journal.remove(id)
-    if (request.files.length > 0) await blobs.removeAll(blobKeys.inputs(id))
-    if (request.uploadId !== undefined) await blobs.removeAll(blobKeys.uploads(request.uploadId))
   }
 }
 

@@ -3,7 +3,6 @@ import type { AgentJob, ConversationFiles } from '../agents/types.ts'
 import { toVivariumError, VivariumError } from '../contracts/errors.ts'
 import { newId } from '../contracts/ids.ts'
 import type { MachineInfo } from '../contracts/machine.ts'
-import type { Phase, TaskStatus } from '../contracts/task.ts'
 import type { Checkpoint } from '../events/types.ts'
 import type { Machine } from '../machines/types.ts'
 import { crashPoint } from '../telemetry/crash-points.ts'
@@ -11,33 +10,25 @@ import { acquireMachine } from './acquire.ts'
 import type { Place } from './acquire.ts'
 import { LeftRunning, runAgent } from './agent-run.ts'
 import type { AgentEnd, RunCheckpoint } from './agent-run.ts'
-import { collect } from './collect.ts'
+import { bringBack } from './bring-back.ts'
 import { Egress } from './egress.ts'
 import { Halts } from './halts.ts'
 import { Phases } from './phases.ts'
 import { Recorder } from './recorder.ts'
 import { RunClock } from './run-clock.ts'
 import type { Run, RunServices } from './run.ts'
-import type { ClockReading, JournaledRun, JournaledStart } from './run-journal.ts'
+import type { ClockReading, JournaledStart } from './run-journal.ts'
 import { scaled } from './settings.ts'
 import type { Timings } from './settings.ts'
-import { restoreState, storeState } from './state.ts'
+import { restoreState } from './state.ts'
 import { StatusBoard } from './status-board.ts'
 import { reasonOf } from './stop.ts'
+import { takeUp, type RunParts, type TakenUp } from './take-up.ts'
 import type { Origin } from './task-store.ts'
 import type { Ending } from './verdict.ts'
 import { judge } from './verdict.ts'
 import { onAbort } from './waiting.ts'
 import { prepareWorkspace } from './workspace.ts'
-
-/** A run that another orchestrator has begun, and its machine, which is there. */
-export interface TakenUp {
-  journaled: JournaledRun
-  machine: Machine
-  /** As its row has them. */
-  status: TaskStatus
-  phases: Phase[]
-}
 
 /**
  * Takes a task from its machine's start, or from where another orchestrator has left it, to its last file. Everything it opens is closed
@@ -108,7 +99,7 @@ class TaskRun {
     const { continues } = request
     const origin = continues === undefined ? undefined : await this.#services.store.origin(userId, continues)
     cleanup.defer(() => this.#savePhases())
-    const place = this.#takenUp === undefined ? await this.#acquire(origin) : await this.#takeUp(this.#takenUp)
+    const place = this.#takenUp === undefined ? await this.#acquire(origin) : await takeUp(this.#takenUp, this.#parts())
     const leaving = cleanup.use(this.#leaving(place))
     cleanup.use(this.#halts)
     const { storage } = this.#services
@@ -157,30 +148,6 @@ class TaskRun {
     return job
   }
 
-  /** Goes on with the machine of a run that another orchestrator has begun. */
-  async #takeUp({ journaled, machine, status }: TakenUp): Promise<Place> {
-    const { machines } = this.#services
-    const { clock, keepUntil, wakeAt } = journaled
-    const awayMs = clock.clockAt === null ? 0 : Math.max(0, Date.now() - clock.clockAt.getTime())
-    this.#clock.begin(clock.ranMs + awayMs)
-    this.#board.goOn(status, machine.id)
-    const session = this.#egress.open(machine.id)
-    // What it has spent is part of how its end is judged, also where it asks for no more.
-    await session.settled()
-    const onChange = (info: MachineInfo) => {
-      if (machine.crashed === undefined) this.#halts.machineChanged(info)
-    }
-    await machines.rejoin(machine.id, { egress: (socket) => session.accept(socket), onChange })
-    await this.#recorder.log('info', 'The server was restarted; the task goes on where it was')
-    if (machine.crashed !== undefined && journaled.ending === undefined) {
-      const message = `The machine was lost while no server ran: ${machine.crashed}. What it had written is read from its disk.`
-      this.#run.stop.stop('interrupted', message)
-    } else if (machine.info().state === 'suspended' && wakeAt !== null) {
-      this.#halts.sleepUntil(wakeAt)
-    }
-    return { machine, session, waiting: undefined, hasState: true, keepUntil }
-  }
-
   /** Runs the agent, or reads on what it says, until it is done. How it ended is stored before anything follows from it. */
   async #runToEnd(place: Place, job: AgentJob): Promise<Ending> {
     const { id, stop } = this.#run
@@ -218,6 +185,13 @@ class TaskRun {
         return this.#phases.timed(phase, action)
       },
     })
+  }
+
+  #parts(): RunParts {
+    const { machines } = this.#services
+    const { stop } = this.#run
+    const [clock, board, egress] = [this.#clock, this.#board, this.#egress]
+    return { machines, stop, clock, board, egress, halts: this.#halts, recorder: this.#recorder }
   }
 
   #showStart({ phases, state }: MachineInfo): void {
@@ -327,31 +301,15 @@ class TaskRun {
   }
 
   async #collect(machine: Machine, conversation: ConversationFiles | undefined): Promise<void> {
-    const { id: taskId, hurry } = this.#run
-    const { blobs, settings, store } = this.#services
+    const services = this.#services
+    const [run, recorder] = [this.#run, this.#recorder]
     if (this.#lost.signal.aborted) {
-      await this.#recorder.log('warn', 'The files are lost with the machine.', { code: 'results_incomplete' })
+      await recorder.log('warn', 'The files are lost with the machine.', { code: 'results_incomplete' })
       return
     }
     const { collectMs } = this.#timings(machine)
-    const deadline = () => AbortSignal.any([this.#clock.deadline(collectMs), hurry, this.#lost.signal])
-    const { link } = machine
-    const transcriptPath = conversation && `${conversation.folder}/${conversation.transcript}`
-    const collected = await collect({ taskId, link, blobs, settings, transcriptPath, signal: deadline() })
-    const { files, patchBytes, problems, hasTranscript } = collected
-    crashPoint('results collected')
-    if (this.#run.leave.aborted && hurry.aborted) throw new LeftRunning() // it is collected anew
-    await store.setFiles(taskId, files)
-    // A conversation of which nothing was written has not begun: there is nothing to resume.
-    await store.update(taskId, { patchBytes, ...(hasTranscript ? {} : { sessionId: null }) })
-    crashPoint('results recorded')
-    for (const problem of problems) await this.#recorder.log('warn', problem, { code: 'results_incomplete' })
-
-    const told = hasTranscript ? conversation : undefined
-    const maxBytes = settings.maxStateBytes
-    const missing = await storeState({ taskId, link, blobs, maxBytes, conversation: told, signal: deadline() })
-    if (missing === undefined) await store.update(taskId, { hasState: 1 })
-    else await this.#recorder.log('info', missing)
+    const deadline = () => AbortSignal.any([this.#clock.deadline(collectMs), run.hurry, this.#lost.signal])
+    await bringBack({ services, run, link: machine.link, conversation, recorder, deadline })
   }
 
   /** What becomes of the machine when the run is over. */
