@@ -58,28 +58,45 @@ async function expectNothingLeft(task: Task, events: TaskEvent[]): Promise<void>
   expect(processesNaming(task.vmId ?? 'no machine')).toEqual([])
 }
 
+/** What a machine has written is on its disk, where it survives the machine. */
+async function onDisk(vmId: string): Promise<void> {
+  expect(await orchestrator.client.vms.exec(vmId, { command: 'sync', timeoutSeconds: 60 })).toMatchObject({
+    exitCode: 0,
+  })
+}
+
+function logs(events: TaskEvent[]): string[] {
+  return events.flatMap((event) => (event.type === 'log' ? [event.message] : []))
+}
+
 function killAll(pids: number[]): void {
   for (const pid of pids)
     if (readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('qemu')) process.kill(pid, 'SIGKILL')
 }
 
-describe('a task that is broken off says why, keeps its events and leaves nothing running', () => {
+describe('a task that is broken off says why, keeps its events and what is on its disk, and leaves nothing running', () => {
   test('QEMU is killed', async () => {
-    const { task } = await harmed(async (vmId) => killAll(processesNaming(vmId)))
+    const { task, events } = await harmed(async (vmId) => {
+      await onDisk(vmId)
+      killAll(processesNaming(vmId))
+    })
     expect(task).toMatchObject({
       status: 'failed',
       error: { code: 'guest_lost', message: expect.stringMatching(/QEMU|machine/i) },
     })
+    expect({ files: task.files.map((file) => file.path), told: logs(events) }).toMatchObject({ files: ['before.txt'] })
   })
 
   test('the guest’s agent is killed', async () => {
-    const { task } = await harmed(async (vmId) => {
+    const { task, events } = await harmed(async (vmId) => {
+      await onDisk(vmId)
       // Its own link is cut by this, so that the command can't report back.
       await orchestrator.client.vms
         .exec(vmId, { command: 'sudo pkill -9 -f agent.mjs', timeoutSeconds: 30 })
         .catch(() => {})
     })
     expect(task).toMatchObject({ status: 'failed', error: { code: 'guest_lost' } })
+    expect({ files: task.files.map((file) => file.path), told: logs(events) }).toMatchObject({ files: ['before.txt'] })
   })
 
   test('Claude is killed', async () => {

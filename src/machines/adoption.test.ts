@@ -1,4 +1,4 @@
-import { rm } from 'node:fs/promises'
+import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { REQUEST, setUpMachines } from '../../test/machines/fakes.ts'
@@ -12,8 +12,12 @@ const ADA = { ...REQUEST, userId: 'u_111111111111', taskId: 't_111111111111' }
 const MANUAL = { ...ADA, taskId: null }
 
 /** Ends the VMM of a machine while no orchestrator watches it. */
-async function leaveAndKillVmm({ database, machines }: Set, id: string): Promise<void> {
-  await machines.leave(id)
+async function leaveAndKillVmm(set: Set, id: string): Promise<void> {
+  await set.machines.leave(id)
+  await killVmm(set, id)
+}
+
+async function killVmm({ database }: Set, id: string): Promise<void> {
   const { pid } = await database.selectFrom('machines').select('pid').where('id', '=', id).executeTakeFirstOrThrow()
   process.kill(pid ?? 0, 'SIGKILL')
   while ((await identify(pid ?? 0)) !== undefined) await new Promise((resolve) => setTimeout(resolve, 1))
@@ -56,6 +60,44 @@ test('a machine that died while no orchestrator ran says so, and is booted from 
   await successor.resume(id)
   expect([states(successor).get(id), set.engine.rebooted]).toEqual(['ready', [id]])
   await endAll(successor)
+})
+
+test('a machine that is lost under its orchestrator is salvaged: booted from its disk, in its old place', async () => {
+  await using set = await setUpMachines()
+  const { machines, engine } = set
+  const machine = await machines.create(ADA)
+  const { id } = machine
+  await expect(machines.salvage(id)).rejects.toMatchObject({ code: 'conflict' })
+  await killVmm(set, id)
+  expect(await machine.lost).toMatch(/SIGKILL/)
+  const salvaged = await machines.salvage(id)
+  expect([salvaged.crashed, states(machines).get(id)]).toEqual(['its process is gone', 'suspended'])
+  await machines.resume(id)
+  expect([states(machines), engine.rebooted]).toEqual([new Map([[id, 'ready']]), [id]])
+  await machine.destroy() // of the lost one nothing is left, also not this
+  expect(machines.find(id)).toBe(salvaged)
+  await salvaged.destroy()
+  expect([machines.list(), await machines.leaks()]).toEqual([[], []])
+})
+
+test('a lost machine that can not be salvaged is left to the reaper, and a destroyed one is not there to be salvaged', async () => {
+  await using set = await setUpMachines()
+  const { machines } = set
+  const broken = await machines.create(ADA)
+  await killVmm(set, broken.id)
+  await broken.lost
+  await rm(set.options.runDir, { recursive: true })
+  await writeFile(set.options.runDir, 'in the way')
+  await expect(machines.salvage(broken.id)).rejects.toMatchObject({ code: 'ENOTDIR' })
+  await rm(set.options.runDir)
+  const other = await machines.create(ADA)
+  await machines.evict(other.id, 'enough')
+  await expect(machines.salvage(other.id)).rejects.toMatchObject({ code: 'not_found' })
+  expect(machines.list()).toEqual([])
+  const leaks = await machines.leaks()
+  expect(leaks.map(({ what }) => what)).toEqual([broken.id])
+  for (const leak of leaks) await leak.remove()
+  expect(await machines.leaks()).toEqual([])
 })
 
 test('a machine that died and whose disk is gone is removed', async () => {

@@ -29,7 +29,7 @@ export interface HousedMachineParts {
   restore: (signal: AbortSignal) => Promise<Vmm>
   timeScale: number
   hasBaseline: boolean
-  /** How its VMM was lost while no orchestrator ran. */
+  /** See `Machine`. */
   crashed: string | undefined
   /** Called when nothing of the machine is left. */
   forget: () => void
@@ -210,6 +210,19 @@ export class HousedMachine implements Machine {
     if (this.#destroyed !== undefined || state === 'stopping' || state === 'gone') return
     this.#parts.record.become('stopping', { code, message: reason })
     this.#resolveLost(reason)
+  }
+
+  /** Lets go of a lost machine and ends its VMM; its disk and its row in the journal stay, for `reopenMachine`. */
+  surrender(): Promise<void> {
+    this.#destroyed ??= this.#surrender()
+    return this.#destroyed
+  }
+
+  async #surrender(): Promise<void> {
+    this.#ending.abort(this.#gone())
+    await this.#turns.over()
+    await this.#vmm?.kill()
+    await this.#parts.housing.leave({ isRunning: false })
   }
 
   destroy(): Promise<void> {

@@ -8,11 +8,13 @@ import type { FoundLeak } from '../reaper/types.ts'
 import type { Database } from '../store/database.ts'
 import type { Logger } from '../telemetry/types.ts'
 import { ClockKeeper } from './clock-keeper.ts'
-import { Entries, type Entry } from './entries.ts'
+import { Entries, removeWhenLost, type Entry } from './entries.ts'
 import { removeIfEmpty } from './folders.ts'
+import type { HousedMachine } from './housed-machine.ts'
 import type { LinkOptions } from './housing.ts'
 import { Journal, type JournalEntry } from './journal.ts'
 import { Keeper } from './keeper.ts'
+import { killMachineProcesses } from './kill.ts'
 import { findForgotten, findStrays } from './leaks.ts'
 import { refuseTooLarge } from './limits.ts'
 import { orAborted } from './or-aborted.ts'
@@ -184,6 +186,22 @@ class JournaledMachines implements Machines {
     machine.takeEgress(egress ?? undefined)
   }
 
+  async salvage(id: string): Promise<Machine> {
+    const { machine, record } = this.#entries.get(id)
+    if (machine === undefined || record.state !== 'stopping')
+      throw new VivariumError('conflict', `Machine ${id} is ${record.state}: it was not lost.`)
+    try {
+      await machine.surrender()
+      const journaled = (await this.#journal.all()).find((entry) => entry.id === id)
+      if (journaled === undefined) throw new VivariumError('not_found', `Nothing is left of the machine ${id}.`)
+      await killMachineProcesses(journaled)
+      return await this.#reopen(journaled, 'crashed')
+    } catch (error) {
+      this.#forget(id) // what is left of it stands in the journal, and is found there
+      throw error
+    }
+  }
+
   async leave(id: string): Promise<void> {
     await this.#entries.get(id).machine?.leave()
   }
@@ -296,7 +314,7 @@ class JournaledMachines implements Machines {
   }
 
   /** A machine of an earlier orchestrator is there again; one that is kept, until the time it was kept for. */
-  async #reopen(journaled: JournalEntry, found: FoundState): Promise<void> {
+  async #reopen(journaled: JournalEntry, found: FoundState): Promise<HousedMachine> {
     const engine = this.#options.engines.find(({ name }) => name === journaled.engine)
     if (engine === undefined) throw new Error(`there is no engine ${journaled.engine}`)
     const { id } = journaled
@@ -309,8 +327,9 @@ class JournaledMachines implements Machines {
       const machine = await reopenMachine(context, record, journaled, { found, forget: () => this.#forget(id) })
       entry.machine = machine
       started.resolve(machine)
-      void machine.lost.then(() => machine.destroy()).catch(() => {}) // logged where it failed
+      removeWhenLost(entry, machine)
       this.#keepOn(entry)
+      return machine
     } catch (error) {
       this.#forget(id)
       throw error

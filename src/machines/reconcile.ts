@@ -13,7 +13,7 @@ export interface ReconcileOptions {
   /** Whether a machine is this orchestrator's own. */
   isCurrent: (id: string) => boolean
   /** Takes up a machine. */
-  reopen: (entry: JournalEntry, found: FoundState) => Promise<void>
+  reopen: (entry: JournalEntry, found: FoundState) => Promise<unknown>
 }
 
 /** How a machine of an earlier orchestrator was found: its VMM runs, it is saved in its disk folder, or only its disk is left. */

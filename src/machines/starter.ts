@@ -2,7 +2,7 @@ import { VivariumError } from '../contracts/errors.ts'
 import { newId } from '../contracts/ids.ts'
 import type { MachineInfo } from '../contracts/machine.ts'
 import { DEFAULT_TEMPLATE } from '../contracts/template.ts'
-import type { Entries, Entry } from './entries.ts'
+import { removeWhenLost, type Entries, type Entry } from './entries.ts'
 import type { HousedMachine } from './housed-machine.ts'
 import { startMachine, type Origin, type StartContext } from './start-machine.ts'
 import type { TemplateService } from './templates/templates.ts'
@@ -93,8 +93,7 @@ export class Starter {
       const machine = await how(entry, signal, begin)
       entry.machine = machine
       started.resolve(machine)
-      // Whoever uses it may be slow to clear it away, or be gone. What can't be removed is logged, and stays in the journal.
-      void machine.lost.then(() => machine.destroy()).catch(() => {})
+      removeWhenLost(entry, machine)
       return machine
     } catch (thrown) {
       forget(id)

@@ -9,6 +9,8 @@ import { identify, untilGone } from './process-identity.ts'
 import { NOBODY, type Machine, type ProcessIdentity } from './types.ts'
 
 const ADA = { ...REQUEST, userId: 'u_111111111111', taskId: 't_111111111111' }
+/** Of no task: tasks remove their machines themselves. */
+const MANUAL = { ...ADA, taskId: null }
 const BOB = { userId: 'u_222222222222', taskId: 't_222222222222', egress: () => {} }
 const HOUR_MS = 60 * 60_000
 const inAnHour = () => new Date(Date.now() + HOUR_MS)
@@ -68,7 +70,7 @@ test('a machine that can not be saved goes on, and nothing stays of the attempt'
 
 test('a machine whose VMM dies while it is suspended is lost and removed', async () => {
   await using set = await setUpMachines()
-  const machine = await set.machines.create(ADA)
+  const machine = await set.machines.create(MANUAL)
   set.behaviour.during = { save: kill }
   await expect(set.machines.suspend(machine.id)).rejects.toThrow('QEMU ended meanwhile')
   expect(await machine.lost).toMatch(/QEMU ended|closed/)
@@ -95,7 +97,7 @@ test('a machine whose VMM dies before it goes on stays suspended, and goes on la
 
 test('a machine whose VMM dies when it has begun to go on is lost and removed: its disk is not what was saved any more', async () => {
   await using set = await setUpMachines()
-  const machine = await set.machines.create(ADA)
+  const machine = await set.machines.create(MANUAL)
   await set.machines.suspend(machine.id)
   set.behaviour.during = { goOn: () => Promise.reject(new Error('its monitor is closed')) }
   await expect(set.machines.resume(machine.id)).rejects.toThrow('its monitor is closed')
@@ -106,7 +108,7 @@ test('a machine whose VMM dies when it has begun to go on is lost and removed: i
 test('a machine whose guest does not come back is lost and removed', async () => {
   await using set = await setUpMachines()
   const { machines, behaviour } = set
-  const machine = await machines.create(ADA)
+  const machine = await machines.create(MANUAL)
   await machines.suspend(machine.id)
   behaviour.hello = 'refuse'
   await expect(machines.resume(machine.id)).rejects.toMatchObject({ code: 'boot_failed' })

@@ -220,8 +220,8 @@ export interface Machine {
   /** Its workspace is as its template left it, which has marked that as the state that changes are told from. */
   readonly hasBaseline: boolean
   /**
-   * How its VMM was lost while no orchestrator ran; undefined where it was not. Such a machine shows as suspended, and is booted from its
-   * disk when it is resumed: its files are as they last reached the disk, its processes are gone.
+   * How its VMM was lost, of a machine that was taken up after that: while no orchestrator ran, or by `salvage`. It shows as suspended, and is
+   * booted from its disk when it is resumed: its files are as they last reached the disk, its processes are gone. Undefined of others.
    */
   readonly crashed: string | undefined
   info(): MachineInfo
@@ -255,6 +255,11 @@ export interface Machines extends AsyncDisposable {
   networkOf(id: string): NetworkPolicy | undefined
   /** Gives a machine that was taken up to its use of before. */
   rejoin(id: string, use: Pick<MachineUse, 'egress' | 'onChange'>): Promise<void>
+  /**
+   * Takes up a lost machine from what is left on its disk: the machine it resolves with has `crashed`, and takes the place of the lost one. Rejects
+   * with `not_found` where nothing is left, and with `conflict` for one that is not lost.
+   */
+  salvage(id: string): Promise<Machine>
   /**
    * Lets go of a machine and leaves it as it is, for the next orchestrator: suspended, or running. Requests to the model under way may end first,
    * for a bounded time.

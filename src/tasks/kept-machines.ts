@@ -38,8 +38,6 @@ export class KeptMachines implements AsyncDisposable {
       this.#sessions.delete(machine.id)
       throw error
     }
-    // Nobody else would remove what is left of it. What can't be removed is logged where it failed.
-    void machine.lost.then(() => machine.destroy()).catch(() => {})
   }
 
   /** Minds the way out of a machine that is kept already. */

@@ -63,7 +63,9 @@ class TaskRun {
   readonly #board: StatusBoard
   readonly #halts: Halts
   readonly #egress: Egress
-  readonly #lost = new AbortController()
+  /** Of its machine; another one's once that is salvaged. */
+  #lost = new AbortController()
+  #isDestroyed = false
   /** From here on the run has effects, and another orchestrator can take it up. */
   #hasBegun: boolean
   /** Set once the task has it. */
@@ -114,8 +116,8 @@ class TaskRun {
     try {
       const ending = this.#takenUp?.journaled.ending ?? (await this.#runToEnd(place, job))
       if (this.#takenUp?.journaled.isCollected === true) return ending
-      if (place.machine.crashed === undefined) await this.#wake(place.machine)
-      else await this.#revive(place.machine)
+      if (place.machine.crashed !== undefined || this.#lost.signal.aborted) await this.#revive(place)
+      else await this.#wake(place.machine)
       await this.#board.enter('collecting')
       const conversation = this.#services.agents[request.agent].conversation?.(job.sessionId)
       await this.#phases.timed('collect', () => this.#collect(place.machine, conversation))
@@ -202,10 +204,11 @@ class TaskRun {
 
   /** Never rejects, and outlives the run when nothing happens to the machine. */
   async #watch(machine: Machine): Promise<void> {
+    const lost = this.#lost
     const why = await machine.lost
-    this.#lost.abort()
-    const isDestroyed = machine.info().error?.code === 'machine_destroyed'
-    if (isDestroyed) this.#run.stop.stop('machine_destroyed', why)
+    this.#isDestroyed = machine.info().error?.code === 'machine_destroyed'
+    lost.abort()
+    if (this.#isDestroyed) this.#run.stop.stop('machine_destroyed', why)
     else this.#run.stop.stop('guest_lost', `The machine was lost: ${why}`)
   }
 
@@ -233,11 +236,20 @@ class TaskRun {
     await this.#savePhases()
   }
 
-  /** Boots a machine whose VMM has died from its own disk, for what can be read there. Never rejects. */
-  async #revive(machine: Machine): Promise<void> {
+  /** Boots a machine that was lost from its own disk, for what can be read there. Never rejects. */
+  async #revive(place: Place): Promise<void> {
+    const { machines } = this.#services
+    const { id, crashed } = place.machine
+    if (this.#isDestroyed) return
     try {
-      const deadline = AbortSignal.timeout(this.#timings(machine).prepareMs)
-      await this.#services.machines.resume(machine.id, AbortSignal.any([deadline, this.#run.hurry]))
+      await this.#recorder.log('info', 'Starting the machine again from its disk, for the files on it')
+      if (crashed === undefined) {
+        place.machine = await machines.salvage(id)
+        this.#lost = new AbortController()
+        void this.#watch(place.machine)
+      }
+      const deadline = AbortSignal.timeout(this.#timings(place.machine).prepareMs)
+      await machines.resume(id, AbortSignal.any([deadline, this.#run.hurry]))
     } catch (error) {
       this.#lost.abort()
       await this.#recorder.log(

@@ -242,6 +242,19 @@ test('a machine lost in the middle fails the task with the reason and keeps its 
   expect(made.processes.size).toBe(1)
 })
 
+test('the files of a machine that is lost in the middle are read from its disk', async () => {
+  house.machines.onDisk = new FakeGuest()
+  house.machines.onDisk.write('saved.txt', 'so far')
+  guest((g) => {
+    g.play = () => void setTimeout(() => g.lose('QEMU was ended by SIGKILL'), 20)
+  })
+  const task = await run()
+  expect(task).toMatchObject({ status: 'failed', error: { code: 'guest_lost' }, files: [{ path: 'saved.txt' }] })
+  const vmId = task.vmId ?? ''
+  expect(house.machines.calls).toEqual([`salvage ${vmId}`, `resume ${vmId}`])
+  expect(house.machines.alive.size).toBe(0)
+})
+
 test('a machine that does not boot fails the task with the reason', async () => {
   house.machines.boot = async () => {
     throw new Error('no kernel')

@@ -39,6 +39,8 @@ export class FakeMachines implements Machines {
   /** Makes `assign` fail. */
   assignFailure: VivariumError | undefined
   canSuspend = true
+  /** What is found on the disk of a machine that was lost; undefined where nothing is. */
+  onDisk: FakeGuest | undefined
   /** Why the VMM of a machine is gone. */
   readonly crashed = new Map<string, string>()
   readonly #listeners = new Set<(info: MachineInfo) => void>()
@@ -82,6 +84,15 @@ export class FakeMachines implements Machines {
     this.calls.push(`rejoin ${id}`)
     const entry = this.#entry(id)
     entry.use = { ...entry.use, ...use }
+  }
+
+  async salvage(id: string): Promise<Machine> {
+    this.calls.push(`salvage ${id}`)
+    const { info, use } = this.#entry(id)
+    if (this.onDisk === undefined) throw new VivariumError('not_found', `Nothing is left of the machine ${id}.`)
+    this.crashed.set(id, 'its process is gone')
+    this.alive.set(id, { info: { ...info, state: 'suspended' }, guest: this.onDisk, use: { ...use, egress: null } })
+    return this.#machine(id)
   }
 
   async leave(id: string): Promise<void> {
