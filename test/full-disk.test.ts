@@ -1,8 +1,10 @@
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
+import { readdir } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { canMount, mountSmallDisk } from '../src/store/testing/small-disk.ts'
+import { loadConfig } from '../src/config/load.ts'
 import { startComposed } from './support/composed.ts'
 
 const WRITE =
@@ -34,5 +36,41 @@ test.skipIf(!canMount)(
     expect(await held.exec('dmesg | grep -c "I/O error" || true')).toBe('0\n')
     await tasks.cancel(ownerId, held.taskId)
     expect(await tasks.wait(ownerId, held.taskId)).toMatchObject({ status: 'cancelled' })
+  },
+)
+
+test.skipIf(!canMount)(
+  'disk full for a template: its build fails and says so, machines are booted meanwhile, and it is built when there is room',
+  async () => {
+    await using stack = new AsyncDisposableStack()
+    const cacheDir = mkdtempSync(join(tmpdir(), 'vivarium-full-cache-'))
+    stack.defer(() => rmSync(cacheDir, { recursive: true, force: true }))
+    for (const name of ['images', 'probes', 'scratch'])
+      symlinkSync(join(loadConfig().config.cacheDir, name), join(cacheDir, name))
+    const folder = join(cacheDir, 'templates')
+    mkdirSync(folder)
+    const disk = stack.use(mountSmallDisk({ kib: 2 * 1024 * 1024, path: folder }))
+    const { orchestrator, client } = stack.use(await startComposed({ env: { VIVARIUM_CACHE: cacheDir } }))
+    const { templates, vms } = client(orchestrator.owner.key)
+    const size = { memoryMib: 512, vcpus: 1 }
+    for (const [leftMib, why] of [
+      [0, /^The disk of .* is full\. Make room/],
+      [300, /may take 576 MiB, and \d+ MiB are free on the disk of .*Make room/],
+    ] as const) {
+      disk.fill(leftMib * 1024 ** 2)
+      await expect(templates.build(size)).rejects.toMatchObject({
+        code: 'storage_failed',
+        message: expect.stringMatching(why),
+      })
+      expect((await readdir(folder)).toSorted()).toEqual(['ballast', 'build.lock'])
+      disk.makeRoom()
+    }
+    disk.fill()
+    const { id, startedFrom } = await vms.create(size)
+    expect(startedFrom).toBe('boot')
+    expect(await vms.exec(id, { command: 'echo works' })).toMatchObject({ stdout: 'works\n' })
+    await vms.destroy(id)
+    disk.makeRoom()
+    expect(await templates.build(size)).toMatchObject({ state: 'ready' })
   },
 )

@@ -10,6 +10,7 @@ import { dependenciesOf } from '../dependencies.ts'
 import type { Engine, Templates } from '../types.ts'
 import type { BakeOptions } from './bake.ts'
 import { findObjection } from './manifest.ts'
+import { reasonOf, requireRoom } from './room.ts'
 import { SharedWork } from './shared-work.ts'
 import { TemplateStore, type StoredTemplate, type TemplateKey } from './store.ts'
 import { Wanted } from './wanted.ts'
@@ -221,6 +222,7 @@ export class TemplateService implements Templates, AsyncDisposable {
       if (byAnother !== undefined) return byAnother
       for (const { remove } of await this.#store.leftovers()) await remove()
       await this.#limit(undefined)
+      requireRoom(settings.folder, memoryMib)
       log.info({ ...facts, reason }, 'building a template')
       await bake({ folder, memoryMib, vcpus, memory, warm: settings.warm[name], exclude, progress, signal })
       crashPoint('template saved')
@@ -230,6 +232,8 @@ export class TemplateService implements Templates, AsyncDisposable {
       log.info({ ...facts, bytes: template.bytes }, 'template built')
       await this.#limit(template.folder)
       return template
+    } catch (error) {
+      throw reasonOf(error, settings.folder)
     } finally {
       this.#building.delete(key)
       await this.#store.remove(folder) // where it did not become one

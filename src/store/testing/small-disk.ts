@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs'
+import { closeSync, mkdtempSync, openSync, rmSync, statSync, truncateSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -9,8 +9,8 @@ export const canMount = process.getuid?.() === 0
 /** A file system of its own that is small enough to be filled. Disposing removes it. */
 export interface SmallDisk extends Disposable {
   path: string
-  /** Leaves no byte free. */
-  fill(): void
+  /** Leaves no byte free, or so many bytes. */
+  fill(leaving?: number): void
   makeRoom(): void
 }
 
@@ -22,12 +22,13 @@ export function mountSmallDisk(options: { kib: number; readOnly?: boolean; path?
   const ballast = join(path, 'ballast')
   return {
     path,
-    fill() {
+    fill(leaving = 0) {
       const fd = openSync(ballast, 'a')
       try {
         for (;;) writeSync(fd, Buffer.alloc(4096))
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error
+        truncateSync(ballast, Math.max(0, statSync(ballast).size - leaving))
       } finally {
         closeSync(fd)
       }
