@@ -29,7 +29,7 @@ export default defineConfig({
           include: ['test/**/*.test.ts'],
           globalSetup: ['test/support/build-assets.ts', 'test/support/build-template.ts'],
           maxWorkers: 2,
-          testTimeout: 300_000,
+          testTimeout: 600_000,
           hookTimeout: 600_000,
         },
       },

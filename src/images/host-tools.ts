@@ -33,6 +33,7 @@ export function hostTools(arch: string = process.arch): HostTool[] {
     { tool: 'git', package: 'git', why: 'test changes and patches', use: 'tests' },
     { tool: 'socat', package: 'socat', why: 'test the guest agent outside a machine', use: 'tests' },
     { tool: 'cpio', package: 'cpio', why: 'test the initramfs', use: 'tests' },
+    { tool: 'systemctl', package: 'systemd', why: 'test the service', use: 'tests' },
     { tool: 'chromium', package: 'chromium', why: 'test the dashboard', use: 'tests' },
   ]
 }

@@ -10,6 +10,8 @@ const WORTH_SUSPENDING_MS = 2 * 60_000
 const MAX_TIMER_MS = 24 * 60 * 60_000
 
 const ASLEEP: Halt = { message: 'The machine is suspended; the task goes on when it is resumed', until: null }
+/** Of a machine that is taken up after a restart of the server: it has not slept. */
+const AWAKENING: Halt = { message: 'The machine is on its way back', until: null }
 
 export interface HaltsOptions {
   taskId: string
@@ -31,7 +33,8 @@ export class Halts implements Disposable {
   readonly #options: HaltsOptions
   readonly #cleanup = new DisposableStack()
   #machineId: string | undefined
-  #isAsleep = false
+  /** While its machine sleeps, or is not yet back. */
+  #sleep: Halt | undefined
   #hold: Halt | undefined
   #isHeldBack = false
   /** Why its guest stands still. */
@@ -51,10 +54,11 @@ export class Halts implements Disposable {
   machineChanged({ id, state, stalled }: MachineInfo): void {
     if (this.#isDisposed) return // the next one's, perhaps
     this.#machineId = id
-    const isAsleep = state === 'suspending' || state === 'suspended' || state === 'resuming'
-    if (!isAsleep && state !== 'ready') return
-    if (this.#isAsleep && !isAsleep) this.#isNapping = false
-    this.#isAsleep = isAsleep
+    const isAsleep = state === 'suspending' || state === 'suspended'
+    const sleep = isAsleep ? ASLEEP : state === 'resuming' ? (this.#sleep ?? AWAKENING) : undefined
+    if (sleep === undefined && state !== 'ready') return
+    if (this.#sleep !== undefined && sleep === undefined) this.#isNapping = false
+    this.#sleep = sleep
     this.#stalled = stalled
     this.#show()
   }
@@ -86,7 +90,7 @@ export class Halts implements Disposable {
   /** Lets a suspended machine go on, for a task that is to end; it is not suspended again before. Never rejects. */
   async wake(signal: AbortSignal): Promise<void> {
     this.#isOver = true
-    if (this.#isAsleep || this.#isNapping) await this.#lease(signal)
+    if (this.#sleep !== undefined || this.#isNapping) await this.#lease(signal)
     this.#hold = undefined
     this.#show()
   }
@@ -100,7 +104,7 @@ export class Halts implements Disposable {
   /** Suspends the machine for a hold that is long enough, where the engine can. */
   #rest(until: Date): void {
     if (until.getTime() - Date.now() < WORTH_SUSPENDING_MS || this.#machineId === undefined) return
-    if (this.#isAsleep || this.#isNapping) return
+    if (this.#sleep !== undefined || this.#isNapping) return
     this.#isNapping = true
     this.#suspended = this.#suspend(this.#machineId, until)
   }
@@ -147,7 +151,7 @@ export class Halts implements Disposable {
 
   #show(): void {
     const { board, clock, saveClock, log, taskId } = this.#options
-    const halt = this.#hold ?? (this.#isAsleep ? ASLEEP : this.#standstill())
+    const halt = this.#hold ?? this.#sleep ?? this.#standstill()
     if (halt === undefined && !this.#isHeldBack) clock.go()
     else clock.stop()
     saveClock()

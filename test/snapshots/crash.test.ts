@@ -13,7 +13,7 @@ import { processesNaming, startOrchestrator, type TestOrchestrator } from '../su
 
 /** Small, so that a template takes little time to build. */
 const SIZE = { memoryMib: 512, vcpus: 1 }
-const SEEN_MS = 120_000
+const SEEN_MS = 300_000
 
 /** Guest images are shared with everybody; templates are these tests' own. */
 const cacheDir = mkdtempSync(join(tmpdir(), 'vivarium-cache-'))

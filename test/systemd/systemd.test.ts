@@ -1,0 +1,92 @@
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer, type AddressInfo } from 'node:net'
+import { once } from 'node:events'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { createClient } from '../../src/client/client.ts'
+import type { VivariumClient } from '../../src/client/types.ts'
+import { loadConfig } from '../../src/config/load.ts'
+import { MAIN, run } from '../support/orchestrator.ts'
+import { startSystemd, type SystemdHost } from './host.ts'
+
+const SERVICE = 'vivarium.service'
+const LINES = 60
+
+/** The units as they are installed; what this test changes is in drop-ins, as a user's changes would be. */
+async function install(units: string, port: number): Promise<void> {
+  const env = { PATH: process.env['PATH'] ?? '' }
+  const installed = await run([process.execPath, MAIN, 'service', 'install', '--to', units], { env })
+  expect(installed).toMatchObject({ code: 0, stderr: '' })
+  const dropIn = (unit: string, text: string) => {
+    mkdirSync(join(units, `${unit}.d`))
+    writeFileSync(join(units, `${unit}.d`, 'test.conf'), text)
+  }
+  const environment = [
+    'HOME=/var/lib/vivarium',
+    `VIVARIUM_LISTEN=127.0.0.1:${port}`,
+    `VIVARIUM_CACHE=${loadConfig().config.cacheDir}`,
+    'VIVARIUM_READY_MACHINES=0',
+    'VIVARIUM_READY_CLAUDE=0',
+  ]
+  dropIn(SERVICE, `[Service]\n${environment.map((each) => `Environment=${each}\n`).join('')}`)
+  dropIn('vivarium.socket', `[Socket]\nListenStream=\nListenStream=127.0.0.1:${port}\n`)
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+async function kill(systemd: SystemdHost): Promise<void> {
+  await systemd.run('kill', '-9', await systemd.show(SERVICE, 'MainPID'))
+}
+
+/** What a task has printed, once it has printed so many lines. */
+async function printed({ tasks }: VivariumClient, id: string, lines: number): Promise<string[]> {
+  let text = ''
+  for await (const event of tasks.follow(id)) {
+    if (event.type === 'raw') text += event.text
+    if (text.split('\n').length > lines) break
+  }
+  return text.trim().split('\n')
+}
+
+test('under a real systemd a task goes on while its service is restarted and killed, and clients wait at the socket', async () => {
+  await using stack = new AsyncDisposableStack()
+  const folder = mkdtempSync(join(tmpdir(), 'vivarium-systemd-'))
+  stack.defer(() => rmSync(folder, { recursive: true }))
+  const [units, state] = [join(folder, 'units'), join(folder, 'state')]
+  for (const path of [units, state]) mkdirSync(path)
+  const port = await freePort()
+  await install(units, port)
+  const systemd = stack.use(await startSystemd({ units, state }))
+
+  await systemd.run('systemctl', 'start', 'vivarium.socket', SERVICE)
+  expect(await systemd.show(SERVICE, 'ActiveState')).toBe('active')
+  expect(await systemd.show(SERVICE, 'StatusText')).toBe(`Dashboard and API at http://127.0.0.1:${port}`)
+  const apiKey = readFileSync(join(state, 'owner.key'), 'utf8').trim()
+  const client = createClient({ url: `http://127.0.0.1:${port}`, apiKey })
+  const prompt = `for i in $(seq ${LINES}); do echo line $i; sleep 1; done`
+  const { id } = await client.tasks.submit({ agent: 'shell', prompt })
+  await printed(client, id, 1)
+
+  const restarted = systemd.run('systemctl', 'restart', SERVICE)
+  const waited = client.tasks.get(id) // whenever it comes, it is answered
+  await restarted
+  expect(await waited).toMatchObject({ id })
+  await kill(systemd)
+  expect(await client.tasks.get(id)).toMatchObject({ id, finishedAt: null })
+  expect(await systemd.show(SERVICE, 'NRestarts')).toBe('1')
+
+  const lines = await printed(client, id, Infinity)
+  expect(lines).toEqual(Array.from({ length: LINES }, (_, n) => `line ${n + 1}`))
+  expect(await client.tasks.get(id)).toMatchObject({ status: 'succeeded', attempts: 1 })
+  await systemd.run('systemctl', 'stop', SERVICE)
+  expect(await systemd.show(SERVICE, 'Result')).toBe('success')
+  expect(await systemd.run('find', '/run/vivarium', '-name', 'vm_*')).toBe('')
+})
