@@ -167,7 +167,9 @@ class JournaledMachines implements Machines {
       record.usedBy(before)
       machine.takeEgress(takerBefore)
       await this.#journal.setUse(id, before)
-      this.#keepOn(entry)
+      // Lost under the new use, it was that one's to remove.
+      if (record.state === 'stopping') await machine.destroy().catch(() => {}) // logged where it failed
+      else this.#keepOn(entry)
       throw error
     }
   }
