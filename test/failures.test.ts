@@ -117,7 +117,7 @@ describe('a task that is broken off says why, keeps its events and what is on it
   })
 
   test('the time limit ends the agent and all it started; files still come back', async () => {
-    const { task } = await harmed({ ...CLAUDE, timeoutSeconds: 60 }, async () => {})
+    const { task } = await harmed({ ...SHELL, timeoutSeconds: 15 }, async () => {})
     expect(task).toMatchObject({ status: 'timed_out', error: { code: 'timed_out' } })
     expect(task.files.map((file) => file.path)).toEqual(['before.txt'])
   })

@@ -40,7 +40,7 @@ test.skipIf(!canMount)(
 )
 
 test.skipIf(!canMount)(
-  'disk full for a template: its build fails and says so, machines are booted meanwhile, and it is built when there is room',
+  'disk full for a template: its build fails and says so, machines are booted meanwhile, and it is begun when there is room',
   async () => {
     await using stack = new AsyncDisposableStack()
     const cacheDir = mkdtempSync(join(tmpdir(), 'vivarium-full-cache-'))
@@ -71,6 +71,13 @@ test.skipIf(!canMount)(
     expect(await vms.exec(id, { command: 'echo works' })).toMatchObject({ stdout: 'works\n' })
     await vms.destroy(id)
     disk.makeRoom()
-    expect(await templates.build(size)).toMatchObject({ state: 'ready' })
+    const built = templates.build(size).catch((error: Error) => error.message)
+    // With its memory in the folder, it is past what it was refused for.
+    await expect
+      .poll(() => readdir(folder, { recursive: true }), { timeout: 60_000 })
+      .toContainEqual(expect.stringMatching(/^\.new-.*\/memory/))
+    await orchestrator[Symbol.asyncDispose]()
+    expect(await built).toMatch(/shutting down/)
+    expect(await readdir(folder)).toEqual(['build.lock'])
   },
 )

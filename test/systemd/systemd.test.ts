@@ -29,7 +29,11 @@ async function install(units: string, port: number): Promise<void> {
     'VIVARIUM_READY_MACHINES=0',
     'VIVARIUM_READY_CLAUDE=0',
   ]
-  dropIn(SERVICE, `[Service]\n${environment.map((each) => `Environment=${each}\n`).join('')}`)
+  // This clone may lie in /tmp.
+  dropIn(
+    SERVICE,
+    `[Service]\nPrivateTmp=no\nWatchdogSec=15\n${environment.map((each) => `Environment=${each}\n`).join('')}`,
+  )
   dropIn('vivarium.socket', `[Socket]\nListenStream=\nListenStream=127.0.0.1:${port}\n`)
 }
 
@@ -42,8 +46,9 @@ async function freePort(): Promise<number> {
   return port
 }
 
-async function kill(systemd: SystemdHost): Promise<void> {
-  await systemd.run('kill', '-9', await systemd.show(SERVICE, 'MainPID'))
+/** Sends a signal to the server alone. */
+async function signal(systemd: SystemdHost, name: 'KILL' | 'STOP'): Promise<void> {
+  await systemd.run('kill', `-${name}`, await systemd.show(SERVICE, 'MainPID'))
 }
 
 /** What a task has printed, once it has printed so many lines. */
@@ -56,7 +61,7 @@ async function printed({ tasks }: VivariumClient, id: string, lines: number): Pr
   return text.trim().split('\n')
 }
 
-test('under a real systemd a task goes on while its service is restarted and killed, and clients wait at the socket', async () => {
+test('under a real systemd a task goes on while its server is restarted, killed and stands still, and clients wait at the socket', async () => {
   await using stack = new AsyncDisposableStack()
   const folder = mkdtempSync(join(tmpdir(), 'vivarium-systemd-'))
   stack.defer(() => rmSync(folder, { recursive: true }))
@@ -79,9 +84,14 @@ test('under a real systemd a task goes on while its service is restarted and kil
   const waited = client.tasks.get(id) // whenever it comes, it is answered
   await restarted
   expect(await waited).toMatchObject({ id })
-  await kill(systemd)
-  expect(await client.tasks.get(id)).toMatchObject({ id, finishedAt: null })
-  expect(await systemd.show(SERVICE, 'NRestarts')).toBe('1')
+  for (const [name, restarts] of [
+    ['KILL', '1'],
+    ['STOP', '2'],
+  ] as const) {
+    await signal(systemd, name)
+    await expect.poll(() => systemd.show(SERVICE, 'NRestarts'), { timeout: 60_000 }).toBe(restarts)
+    expect(await client.tasks.get(id)).toMatchObject({ id, finishedAt: null })
+  }
 
   const lines = await printed(client, id, Infinity)
   expect(lines).toEqual(Array.from({ length: LINES }, (_, n) => `line ${n + 1}`))
