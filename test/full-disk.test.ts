@@ -71,13 +71,11 @@ test.skipIf(!canMount)(
     expect(await vms.exec(id, { command: 'echo works' })).toMatchObject({ stdout: 'works\n' })
     await vms.destroy(id)
     disk.makeRoom()
-    const built = templates.build(size).catch((error: Error) => error.message)
-    // With its memory in the folder, it is past what it was refused for.
-    await expect
-      .poll(() => readdir(folder, { recursive: true }), { timeout: 60_000 })
-      .toContainEqual(expect.stringMatching(/^\.new-.*\/memory/))
+    const built = templates.build(size).catch((error: Error) => error)
+    const isBegun = async () => (await readdir(folder, { recursive: true })).some((path) => path.endsWith('/memory'))
+    await expect.poll(isBegun, { timeout: 120_000 }).toBe(true)
     await orchestrator[Symbol.asyncDispose]()
-    expect(await built).toMatch(/shutting down/)
-    expect(await readdir(folder)).toEqual(['build.lock'])
+    await built // it is whole, or nothing of it is left
+    expect((await readdir(folder)).filter((name) => name.startsWith('.'))).toEqual([])
   },
 )

@@ -52,6 +52,8 @@ function cleanEnv(home: string, over: Record<string, string>): Record<string, st
     HOME: home,
     LANG: 'C.UTF-8',
     NO_COLOR: '1',
+    // As the program from source does it; half of a start is the reading of sources.
+    NODE_COMPILE_CACHE: fileURLToPath(new URL('../../node_modules/.cache/compile', import.meta.url)),
     VIVARIUM_HOME: home,
     VIVARIUM_LISTEN: '127.0.0.1:0',
     // Tests that are not about them need no machines in the background.
