@@ -1,7 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { appendFileSync, mkdtempSync, openSync, closeSync, rmSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -12,6 +11,7 @@ import { startScriptedModel, type ScriptedModel } from '../scripted-model/server
 import { loadConfig } from '../src/config/load.ts'
 import { findEndpoint } from '../src/server/endpoint.ts'
 import { CRASH_POINTS, type CrashPoint } from '../src/telemetry/crash-points.ts'
+import { freePort } from '../test/support/free-port.ts'
 import {
   checkRunning,
   checkStopped,
@@ -153,16 +153,6 @@ async function environment(home: string, model: ScriptedModel): Promise<Record<s
     VIVARIUM_READY_CLAUDE: '0',
     VIVARIUM_LOG: 'debug',
   }
-}
-
-/** The same port for every orchestrator, as clients would find it. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 /** Every point in turn, and every third time a moment: while it starts, or soon after. */

@@ -18,16 +18,6 @@ export interface Entry {
   template: string | undefined
 }
 
-/** Removes a machine once it is lost, unless it is a task's then: the task may salvage it before, and removes it in any case. */
-export function removeWhenLost({ record }: Entry, machine: HousedMachine): void {
-  const remove = async () => {
-    const { taskId, keepUntil } = record.info()
-    if (taskId === null || keepUntil !== null) await machine.destroy()
-  }
-  // What can't be removed is logged where it failed, and stays in the journal.
-  void machine.lost.then(remove).catch(() => {})
-}
-
 /** The machines of one orchestrator, those that are starting included, and who hears of their changes. */
 export class Entries {
   readonly #entries = new Map<string, Entry>()

@@ -8,7 +8,8 @@ import type { FoundLeak } from '../reaper/types.ts'
 import type { Database } from '../store/database.ts'
 import type { Logger } from '../telemetry/types.ts'
 import { ClockKeeper } from './clock-keeper.ts'
-import { Entries, removeWhenLost, type Entry } from './entries.ts'
+import { close, end, removeWhenLost } from './endings.ts'
+import { Entries, type Entry } from './entries.ts'
 import { removeIfEmpty } from './folders.ts'
 import type { HousedMachine } from './housed-machine.ts'
 import type { LinkOptions } from './housing.ts'
@@ -384,23 +385,4 @@ class JournaledMachines implements Machines {
 /** Whether nobody uses a machine yet. */
 function isReady({ record, machine }: Entry): boolean {
   return machine !== undefined && record.info().userId === NOBODY && record.state === 'ready'
-}
-
-/** Machines of users outlive this orchestrator, suspended or running, unless they are to be stopped; kept ones that lie on the disk do in any case. */
-async function close(entry: Entry, closing: VivariumError, how: MachinesOptions['atShutdown']): Promise<void> {
-  const { userId, state, keepUntil } = entry.record.info()
-  const { machine } = entry
-  if (machine === undefined || userId === NOBODY) return end(entry, closing)
-  const isKept = state === 'suspended' && keepUntil !== null
-  if (how === 'stop' && !isKept) return end(entry, closing)
-  if (how === 'suspend' && state === 'ready') await machine.suspend().catch(() => {}) // then it runs on
-  await machine.leave()
-}
-
-/** Ends a machine, or its start, with a reason for whoever uses it. */
-async function end(entry: Entry, reason: VivariumError): Promise<void> {
-  entry.start.abort(reason)
-  const machine = await entry.started.promise.catch(() => undefined) // its creator hears of it
-  machine?.lose(reason.message, reason.code)
-  await machine?.destroy()
 }

@@ -1,7 +1,6 @@
 import { fork, spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -9,6 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { createClient } from '../../src/client/client.ts'
 import type { VivariumClient } from '../../src/client/types.ts'
 import { findEndpoint, type Endpoint } from '../../src/server/endpoint.ts'
+import { freePort } from '../support/free-port.ts'
 import type { ReaderPlan, ReadersReport, ToReaders } from './readers.ts'
 import type { Play } from './simulated-machines.ts'
 
@@ -125,14 +125,4 @@ async function untilAnnounced(child: ChildProcess, home: string): Promise<Endpoi
     if (child.exitCode !== null) break
   }
   throw new Error('The simulated orchestrator did not start.')
-}
-
-/** A port that stays the same when an orchestrator is started again, as its clients expect. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }

@@ -1,12 +1,11 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
-import { once } from 'node:events'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { createClient } from '../../src/client/client.ts'
 import type { VivariumClient } from '../../src/client/types.ts'
 import { loadConfig } from '../../src/config/load.ts'
+import { freePort } from '../support/free-port.ts'
 import { MAIN, run } from '../support/orchestrator.ts'
 import { startSystemd, type SystemdHost } from './host.ts'
 
@@ -36,15 +35,6 @@ async function install(units: string, port: number): Promise<void> {
     `[Service]\nPrivateTmp=no\nWatchdogSec=15\n${environment.map((each) => `Environment=${each}\n`).join('')}`,
   )
   dropIn('vivarium.socket', `[Socket]\nListenStream=\nListenStream=127.0.0.1:${port}\n`)
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 /** Sends a signal to the server alone. */
